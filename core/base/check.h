@@ -10,8 +10,8 @@ namespace shoal {
 
 }  // namespace shoal
 
-#define SHOAL_CHECK(condition, message)                                      \
-  do {                                                                       \
-    if (!(condition)) [[unlikely]]                                           \
-      ::shoal::check_failed(__FILE__, __LINE__, #condition, (message));      \
+#define SHOAL_CHECK(condition, message)                                 \
+  do {                                                                  \
+    if (!(condition)) [[unlikely]]                                      \
+      ::shoal::check_failed(__FILE__, __LINE__, #condition, (message)); \
   } while (false)

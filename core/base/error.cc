@@ -7,17 +7,28 @@ namespace shoal {
 
 std::string_view errc_name(Errc code) {
   switch (code) {
-    case Errc::kNotFound: return "not_found";
-    case Errc::kTimedOut: return "timed_out";
-    case Errc::kOverloaded: return "overloaded";
-    case Errc::kUnavailable: return "unavailable";
-    case Errc::kCorrupt: return "corrupt";
-    case Errc::kInvalid: return "invalid";
-    case Errc::kDenied: return "denied";
-    case Errc::kConflict: return "conflict";
-    case Errc::kNoSpace: return "no_space";
-    case Errc::kCancelled: return "cancelled";
-    case Errc::kInternal: return "internal";
+    case Errc::kNotFound:
+      return "not_found";
+    case Errc::kTimedOut:
+      return "timed_out";
+    case Errc::kOverloaded:
+      return "overloaded";
+    case Errc::kUnavailable:
+      return "unavailable";
+    case Errc::kCorrupt:
+      return "corrupt";
+    case Errc::kInvalid:
+      return "invalid";
+    case Errc::kDenied:
+      return "denied";
+    case Errc::kConflict:
+      return "conflict";
+    case Errc::kNoSpace:
+      return "no_space";
+    case Errc::kCancelled:
+      return "cancelled";
+    case Errc::kInternal:
+      return "internal";
   }
   return "internal";
 }
@@ -47,26 +58,36 @@ namespace {
 
 Errc errc_from_errno(int value) {
   switch (value) {
-    case ENOENT: return Errc::kNotFound;
+    case ENOENT:
+      return Errc::kNotFound;
     case EACCES:
-    case EPERM: return Errc::kDenied;
+    case EPERM:
+      return Errc::kDenied;
     case ENOSPC:
-    case EDQUOT: return Errc::kNoSpace;
-    case EEXIST: return Errc::kConflict;
+    case EDQUOT:
+      return Errc::kNoSpace;
+    case EEXIST:
+      return Errc::kConflict;
     case EINVAL:
-    case ENAMETOOLONG: return Errc::kInvalid;
+    case ENAMETOOLONG:
+      return Errc::kInvalid;
     case EAGAIN:
     case ENFILE:
-    case EMFILE: return Errc::kOverloaded;
+    case EMFILE:
+      return Errc::kOverloaded;
     case ECONNREFUSED:
     case ECONNRESET:
     case ECONNABORTED:
     case EPIPE:
     case EHOSTUNREACH:
-    case ENETUNREACH: return Errc::kUnavailable;
-    case ETIMEDOUT: return Errc::kTimedOut;
-    case ECANCELED: return Errc::kCancelled;
-    default: return Errc::kInternal;
+    case ENETUNREACH:
+      return Errc::kUnavailable;
+    case ETIMEDOUT:
+      return Errc::kTimedOut;
+    case ECANCELED:
+      return Errc::kCancelled;
+    default:
+      return Errc::kInternal;
   }
 }
 

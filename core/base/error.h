@@ -23,8 +23,8 @@ enum class Errc {
 };
 
 inline constexpr Errc kAllErrcs[] = {
-    Errc::kNotFound, Errc::kTimedOut, Errc::kOverloaded, Errc::kUnavailable,
-    Errc::kCorrupt,  Errc::kInvalid,  Errc::kDenied,     Errc::kConflict,
+    Errc::kNotFound, Errc::kTimedOut,  Errc::kOverloaded, Errc::kUnavailable,
+    Errc::kCorrupt,  Errc::kInvalid,   Errc::kDenied,     Errc::kConflict,
     Errc::kNoSpace,  Errc::kCancelled, Errc::kInternal,
 };
 
@@ -57,8 +57,8 @@ class [[nodiscard]] Error {
 
 // An Error from an errno value: "what: strerror". ENOENT is not_found, EACCES and EPERM are denied,
 // ENOSPC and EDQUOT are no_space, EEXIST is conflict, EINVAL and ENAMETOOLONG are invalid, EAGAIN,
-// ENFILE and EMFILE are overloaded, connection errnos are unavailable, ETIMEDOUT is timed_out, ECANCELED
-// is cancelled, all others are internal.
+// ENFILE and EMFILE are overloaded, connection errnos are unavailable, ETIMEDOUT is timed_out,
+// ECANCELED is cancelled, all others are internal.
 Error errno_error(std::string_view what, int errno_value);
 
 }  // namespace shoal

@@ -1,33 +1,40 @@
 #include "core/base/log.h"
 
+#include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
 #include <array>
 #include <atomic>
+#include <charconv>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
-
-#include <spdlog/pattern_formatter.h>
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
 
 namespace shoal::log {
 namespace {
 
 constexpr int kBurst = 20;
 constexpr std::chrono::seconds kBurstWindow{10};
-// Distinct messages are literals in the code, so the table stays small; the limit only guards a caller
-// that builds message text.
+// Distinct messages are literals in the code, so the table stays small; the limit only guards a
+// caller that builds message text.
 constexpr std::size_t kMaxTracked = 4096;
 
 spdlog::level::level_enum to_spdlog(Level level) {
   switch (level) {
-    case Level::kTrace: return spdlog::level::trace;
-    case Level::kDebug: return spdlog::level::debug;
-    case Level::kInfo: return spdlog::level::info;
-    case Level::kWarn: return spdlog::level::warn;
-    case Level::kError: return spdlog::level::err;
+    case Level::kTrace:
+      return spdlog::level::trace;
+    case Level::kDebug:
+      return spdlog::level::debug;
+    case Level::kInfo:
+      return spdlog::level::info;
+    case Level::kWarn:
+      return spdlog::level::warn;
+    case Level::kError:
+      return spdlog::level::err;
   }
   return spdlog::level::info;
 }
@@ -65,19 +72,46 @@ State& state() {
   return instance;
 }
 
+// The length of the UTF-8 sequence at the front of `text` (RFC 3629: no overlong forms, no
+// surrogates), or 0 if there is none. `text` must not be empty.
+std::size_t utf8_length(std::string_view text) {
+  auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  unsigned char first = byte(0);
+  if (first < 0x80) return 1;
+  std::size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+  if (first < 0xc2 || first > 0xf4 || text.size() < length) return 0;
+  for (std::size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  }
+  bool overlong = (first == 0xe0 && byte(1) < 0xa0) || (first == 0xf0 && byte(1) < 0x90);
+  bool outside = (first == 0xed && byte(1) >= 0xa0) || (first == 0xf4 && byte(1) >= 0x90);
+  return overlong || outside ? 0 : length;
+}
+
+// Control characters move the cursor of a terminal and end lines: U+0000–1F, 7F and, as two bytes,
+// U+0080–9F.
+bool is_control(std::string_view sequence) {
+  auto first = static_cast<unsigned char>(sequence[0]);
+  if (sequence.size() == 1) return first < 0x20 || first == 0x7f;
+  return first == 0xc2 && static_cast<unsigned char>(sequence[1]) < 0xa0;
+}
+
 void append_json_string(std::string& out, std::string_view text) {
   out += '"';
-  for (char c : text) {
-    auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (byte < 0x20 || byte == 0x7f) {
+  while (!text.empty()) {
+    std::size_t length = utf8_length(text);
+    std::string_view sequence = text.substr(0, length);
+    text.remove_prefix(length == 0 ? 1 : length);
+    if (length == 0) {
+      out += "\\ufffd";
+    } else if (is_control(sequence)) {
       std::array<char, 8> buffer{};
-      std::snprintf(buffer.data(), buffer.size(), "\\u%04x", byte);
+      std::snprintf(buffer.data(), buffer.size(), "\\u%04x",
+                    static_cast<unsigned char>(sequence.back()));
       out += buffer.data();
     } else {
-      out += c;
+      if (sequence == "\"" || sequence == "\\") out += '\\';
+      out += sequence;
     }
   }
   out += '"';
@@ -86,14 +120,22 @@ void append_json_string(std::string& out, std::string_view text) {
 // logfmt: a value is quoted only if reading it back would be ambiguous.
 bool needs_quotes(std::string_view value) {
   if (value.empty()) return true;
-  for (char c : value) {
-    auto byte = static_cast<unsigned char>(c);
-    if (byte <= 0x20 || byte == 0x7f || c == '"' || c == '=' || c == '\\') return true;
+  while (!value.empty()) {
+    std::size_t length = utf8_length(value);
+    if (length == 0 || is_control(value.substr(0, length))) return true;
+    if (std::string_view(" \"=\\").find(value.front()) != std::string_view::npos) return true;
+    value.remove_prefix(length);
   }
   return false;
 }
 
 }  // namespace
+
+Field::Field(std::string_view k, double v) : key(k), quoted(!std::isfinite(v)) {
+  std::array<char, 32> buffer{};
+  auto [end, ec] = std::to_chars(buffer.data(), buffer.data() + buffer.size(), v);
+  value.assign(buffer.data(), end);
+}
 
 void configure(Level level, Format format) {
   State& s = state();

@@ -2,9 +2,9 @@
 //
 //   log::info("registered", {{"node", id}, {"took_ms", took.count()}});
 //
-// Keys are fixed words (digest info_hash piece peer snapshot tensor node blob err took_ms pull_id …).
-// No secrets and no file contents. Log an error where it is handled, once. If somebody would grep for a
-// line to count it, make it a metric.
+// Keys are fixed words (digest info_hash piece peer snapshot tensor node blob err took_ms pull_id
+// …). No secrets and no file contents. Log an error where it is handled, once. If somebody would
+// grep for a line to count it, make it a metric.
 #pragma once
 
 #include <concepts>
@@ -32,9 +32,10 @@ struct Field {
   Field(std::string_view k, const char* v) : key(k), value(v) {}
   Field(std::string_view k, const Error& v) : key(k), value(v.str()) {}
   Field(std::string_view k, bool v) : key(k), value(v ? "true" : "false"), quoted(false) {}
-  template <typename T>
-    requires(std::integral<T> || std::floating_point<T>)
+  template <std::integral T>
   Field(std::string_view k, T v) : key(k), value(std::to_string(v)), quoted(false) {}
+  // The shortest text that reads back to the same number; quoted if JSON has no such number.
+  Field(std::string_view k, double v);
 };
 
 using Fields = std::initializer_list<Field>;
@@ -49,8 +50,8 @@ Result<Format> parse_format(std::string_view name);
 
 bool enabled(Level level);
 
-// Thread safe. A message that repeats more than kBurst times within kBurstWindow (same text, any
-// fields) is dropped; the next line let through carries suppressed=N.
+// Thread safe. A message that repeats (same text, any fields) more than 20 times within 10 seconds
+// is dropped; the next line let through carries suppressed=N.
 void write(Level level, std::string_view message, Fields fields);
 
 inline void trace(std::string_view m, Fields f = {}) { write(Level::kTrace, m, f); }
@@ -60,6 +61,9 @@ inline void warn(std::string_view m, Fields f = {}) { write(Level::kWarn, m, f);
 inline void error(std::string_view m, Fields f = {}) { write(Level::kError, m, f); }
 
 // One line without time and level, as it is written: for tests and for programs that show lines.
+// Text is logfmt with values quoted where needed; JSON is the inside of an object. Control
+// characters are escaped and bytes that are not UTF-8 are replaced, so that foreign text can
+// neither forge a line nor break a reader.
 std::string format_line(Format format, std::string_view message, Fields fields);
 
 }  // namespace shoal::log

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -31,8 +32,9 @@ Registry& registry() {
   return instance;
 }
 
-// `a="x",b="y"`, values escaped as the exposition format asks.
-std::string render_labels(const Labels& labels) {
+// `a="x",b="y"`, by name, values escaped as the exposition format asks.
+std::string render_labels(Labels labels) {
+  std::sort(labels.begin(), labels.end());
   std::string out;
   for (const auto& [key, value] : labels) {
     if (!out.empty()) out += ',';
@@ -61,14 +63,14 @@ T& find_or_make(std::string_view name, std::string_view help, const Labels& labe
   }
   auto [it, added] = family->second.instruments.try_emplace(render_labels(labels));
   if (added) {
-    SHOAL_CHECK(family->second.instruments.size() == 1 ||
-                    std::all_of(family->second.instruments.begin(),
-                                family->second.instruments.end(),
-                                [&](const auto& entry) {
-                                  return entry.first == it->first ||
-                                         std::holds_alternative<std::unique_ptr<T>>(entry.second);
-                                }),
-                "metric used with two kinds: " + std::string(name));
+    SHOAL_CHECK(
+        family->second.instruments.size() == 1 ||
+            std::all_of(family->second.instruments.begin(), family->second.instruments.end(),
+                        [&](const auto& entry) {
+                          return entry.first == it->first ||
+                                 std::holds_alternative<std::unique_ptr<T>>(entry.second);
+                        }),
+        "metric used with two kinds: " + std::string(name));
     it->second = make();
   }
   auto* instrument = std::get_if<std::unique_ptr<T>>(&it->second);
@@ -99,6 +101,7 @@ void append_sample(std::string& out, std::string_view name, std::string_view suf
 void append_histogram(std::string& out, std::string_view name, const std::string& labels,
                       const Histogram& histogram) {
   auto bounds = histogram.upper_bounds();
+  std::uint64_t count = 0;
   for (std::size_t i = 0; i <= bounds.size(); ++i) {
     std::string bucket_labels = labels.empty() ? "le=\"" : labels + ",le=\"";
     if (i < bounds.size()) {
@@ -107,12 +110,12 @@ void append_histogram(std::string& out, std::string_view name, const std::string
       bucket_labels += "+Inf";
     }
     bucket_labels += '"';
-    append_sample(out, name, "_bucket", bucket_labels,
-                  static_cast<double>(histogram.cumulative(i)));
+    count = histogram.cumulative(i);
+    append_sample(out, name, "_bucket", bucket_labels, static_cast<double>(count));
   }
   append_sample(out, name, "_sum", labels, histogram.sum());
-  append_sample(out, name, "_count", labels,
-                static_cast<double>(histogram.cumulative(bounds.size())));
+  // The same number as the last bucket, as the format asks, also while others observe.
+  append_sample(out, name, "_count", labels, static_cast<double>(count));
 }
 
 std::string_view type_name(const Instrument& instrument) {
@@ -130,7 +133,9 @@ void Gauge::add(double v) {
 
 Histogram::Histogram(std::vector<double> upper_bounds)
     : bounds_(std::move(upper_bounds)), counts_(bounds_.size() + 1) {
-  SHOAL_CHECK(std::is_sorted(bounds_.begin(), bounds_.end()), "histogram bounds must ascend");
+  SHOAL_CHECK(
+      std::adjacent_find(bounds_.begin(), bounds_.end(), std::greater_equal<>()) == bounds_.end(),
+      "histogram bounds must ascend");
 }
 
 void Histogram::observe(double value) {
@@ -157,9 +162,8 @@ Gauge& gauge(std::string_view name, std::string_view help, const Labels& labels)
 
 Histogram& histogram(std::string_view name, std::string_view help, std::vector<double> upper_bounds,
                      const Labels& labels) {
-  return find_or_make<Histogram>(name, help, labels, [&] {
-    return std::make_unique<Histogram>(std::move(upper_bounds));
-  });
+  return find_or_make<Histogram>(
+      name, help, labels, [&] { return std::make_unique<Histogram>(std::move(upper_bounds)); });
 }
 
 std::vector<double> latency_buckets() {

@@ -5,8 +5,8 @@
 //   received.add(n);
 //
 // Names are shoal_<component>_<what>_<unit>[_total]. Label values come from small fixed sets, never
-// from a digest or a peer. The registry is process-wide; metrics are never removed, so references stay
-// valid for ever. Everything here is thread safe.
+// from a digest or a peer. The registry is process-wide; metrics are never removed, so references
+// stay valid for ever. Everything here is thread safe.
 #pragma once
 
 #include <atomic>
@@ -57,8 +57,8 @@ class Histogram {
   Gauge sum_;
 };
 
-// The metric of that name and labels, created on first use. Asking for a name with another kind of
-// metric than before is a bug and aborts.
+// The metric of that name and labels (in any order), created on first use. Asking for a name with
+// another kind of metric than before is a bug and aborts.
 Counter& counter(std::string_view name, std::string_view help, const Labels& labels = {});
 Gauge& gauge(std::string_view name, std::string_view help, const Labels& labels = {});
 Histogram& histogram(std::string_view name, std::string_view help, std::vector<double> upper_bounds,

@@ -1,10 +1,10 @@
 #include "core/base/random.h"
 
+#include <sys/random.h>
+
 #include <cerrno>
 #include <cstring>
 #include <vector>
-
-#include <sys/random.h>
 
 #include "core/base/check.h"
 #include "core/base/hex.h"

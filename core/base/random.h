@@ -6,8 +6,8 @@
 
 namespace shoal {
 
-// SplitMix64 (Steele, Lea, Flood 2014): a value type, a few instructions per number, the same sequence
-// on every platform. Not for secrets.
+// SplitMix64 (Steele, Lea, Flood 2014): a value type, a few instructions per number, the same
+// sequence on every platform. Not for secrets.
 class SeededRandom {
  public:
   explicit constexpr SeededRandom(std::uint64_t seed) : state_(seed) {}

@@ -16,23 +16,39 @@ struct Unit {
   double factor;
 };
 
-constexpr double kMaxValue = 9.2e18;
+constexpr double kValueLimit = 0x1p63;
+// A hundred years: far below what std::chrono can add to a clock without overflow.
+constexpr double kDurationLimit = 100 * 365 * 86400e3;
 
 constexpr std::array<Unit, 16> kByteUnits{{
-    {"", 1},        {"b", 1},        {"kib", 0x1p10}, {"ki", 0x1p10},
-    {"mib", 0x1p20}, {"mi", 0x1p20}, {"gib", 0x1p30}, {"gi", 0x1p30},
-    {"tib", 0x1p40}, {"ti", 0x1p40}, {"kb", 1e3},     {"mb", 1e6},
-    {"gb", 1e9},     {"tb", 1e12},   {"pib", 0x1p50}, {"pb", 1e15},
+    {"", 1},
+    {"b", 1},
+    {"kib", 0x1p10},
+    {"ki", 0x1p10},
+    {"mib", 0x1p20},
+    {"mi", 0x1p20},
+    {"gib", 0x1p30},
+    {"gi", 0x1p30},
+    {"tib", 0x1p40},
+    {"ti", 0x1p40},
+    {"kb", 1e3},
+    {"mb", 1e6},
+    {"gb", 1e9},
+    {"tb", 1e12},
+    {"pib", 0x1p50},
+    {"pb", 1e15},
 }};
 
-constexpr std::array<Unit, 12> kRateUnits{{
+constexpr std::array<Unit, 14> kRateUnits{{
     {"b", 1},
     {"kib", 0x1p10},
     {"mib", 0x1p20},
     {"gib", 0x1p30},
+    {"tib", 0x1p40},
     {"kb", 1e3},
     {"mb", 1e6},
     {"gb", 1e9},
+    {"tb", 1e12},
     {"bit", 1.0 / 8},
     {"kbit", 1e3 / 8},
     {"mbit", 1e6 / 8},
@@ -41,7 +57,11 @@ constexpr std::array<Unit, 12> kRateUnits{{
 }};
 
 constexpr std::array<Unit, 5> kDurationUnits{{
-    {"ms", 1}, {"s", 1e3}, {"m", 60e3}, {"h", 3600e3}, {"d", 86400e3},
+    {"ms", 1},
+    {"s", 1e3},
+    {"m", 60e3},
+    {"h", 3600e3},
+    {"d", 86400e3},
 }};
 
 template <std::size_t N>
@@ -58,7 +78,8 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-// A leading plain decimal number ("12", "1.5"); signs, exponents and names such as "inf" are refused.
+// A leading plain decimal number ("12", "1.5"); signs, exponents and names such as "inf" are
+// refused.
 struct Number {
   double value;
   std::size_t length;
@@ -80,13 +101,23 @@ std::string_view skip_spaces(std::string_view text) {
   return text;
 }
 
-// An integer without a fraction keeps all 64 bits; a double would lose some above 2^53.
-std::optional<std::uint64_t> exact_integer(std::string_view text) {
-  std::uint64_t value = 0;
-  auto [end, ec] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (ec != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
+// `digits` times `factor`, rounded; nothing at or above kValueLimit. An integer times a whole
+// factor keeps all its bits: a double would lose some above 2^53.
+std::optional<std::uint64_t> scaled(std::string_view digits, double value, double factor) {
+  double product = value * factor;
+  if (product >= kValueLimit) return std::nullopt;
+  std::uint64_t integer = 0;
+  auto [end, ec] = std::from_chars(digits.data(), digits.data() + digits.size(), integer);
+  if (ec == std::errc() && end == digits.data() + digits.size() && factor >= 1 &&
+      factor == std::floor(factor)) {
+    return integer * static_cast<std::uint64_t>(factor);
+  }
+  return static_cast<std::uint64_t>(std::llround(product));
 }
+
+// Shown from this many of a unit on as 1.0 of the next: what would otherwise round to 1000 or 1024.
+constexpr double kNextDecimal = 999.5;
+constexpr double kNextBinary = 1023.5;
 
 std::string three_digits(double value) {
   std::array<char, 32> buffer{};
@@ -107,12 +138,11 @@ Result<ByteCount> parse_byte_count(std::string_view text) {
   if (!number) return bad();
   std::string_view unit = skip_spaces(std::string_view(lowered).substr(number->length));
   std::optional<double> factor = factor_of(kByteUnits, unit);
-  if (!factor) return bad();
-  double bytes = number->value * *factor;
-  if (bytes > kMaxValue) return bad();
-  std::optional<std::uint64_t> integer = exact_integer(lowered.substr(0, number->length));
-  if (integer) return ByteCount(*integer * static_cast<std::uint64_t>(*factor));
-  return ByteCount(static_cast<std::uint64_t>(std::llround(bytes)));
+  if (!factor || lowered.ends_with(' ')) return bad();
+  std::optional<std::uint64_t> bytes =
+      scaled(std::string_view(lowered).substr(0, number->length), number->value, *factor);
+  if (!bytes) return bad();
+  return ByteCount(*bytes);
 }
 
 Result<Rate> parse_rate(std::string_view text) {
@@ -133,10 +163,14 @@ Result<Rate> parse_rate(std::string_view text) {
   }
   std::optional<double> factor = factor_of(kRateUnits, unit);
   if (!factor) return bad();
-  double rate = number->value * *factor;
-  if (rate > kMaxValue) return bad();
-  if (rate < 1) return number->value == 0 ? Result<Rate>(Rate()) : bad();
-  return Rate(static_cast<std::uint64_t>(std::llround(rate)));
+  // "100Mb/s" means bits to whoever sells links and bytes to whoever copies files: ask which.
+  if (unit.ends_with("b") && text[text.size() - 3] != 'B') return bad();
+  if (number->value == 0) return Rate();
+  if (number->value * *factor < 1) return bad();
+  std::optional<std::uint64_t> rate =
+      scaled(std::string_view(lowered).substr(0, number->length), number->value, *factor);
+  if (!rate) return bad();
+  return Rate(*rate);
 }
 
 Result<std::chrono::milliseconds> parse_duration(std::string_view text) {
@@ -159,7 +193,8 @@ Result<std::chrono::milliseconds> parse_duration(std::string_view text) {
     rest.remove_prefix(length);
     total += number->value * *factor;
   }
-  if (total > kMaxValue) return bad();
+  if (total > kDurationLimit) return bad();
+  if (total > 0 && total < 1) return bad();  // would silently become 0, which often means "never"
   return std::chrono::milliseconds(std::llround(total));
 }
 
@@ -168,7 +203,7 @@ std::string format_bytes(std::uint64_t bytes) {
   if (bytes < kKiB) return std::to_string(bytes) + " B";
   double value = static_cast<double>(bytes) / 1024;
   std::size_t unit = 0;
-  while (value >= 1023.95 && unit + 1 < kNames.size()) {
+  while (value >= kNextBinary && unit + 1 < kNames.size()) {
     value /= 1024;
     ++unit;
   }
@@ -179,7 +214,7 @@ std::string format_rate(double bytes_per_second) {
   constexpr std::array<std::string_view, 4> kNames{"B/s", "kB/s", "MB/s", "GB/s"};
   double value = bytes_per_second;
   std::size_t unit = 0;
-  while (value >= 999.95 && unit + 1 < kNames.size()) {
+  while (value >= kNextDecimal && unit + 1 < kNames.size()) {
     value /= 1000;
     ++unit;
   }

@@ -52,21 +52,24 @@ inline constexpr std::uint64_t kMiB = 1024 * kKiB;
 inline constexpr std::uint64_t kGiB = 1024 * kMiB;
 inline constexpr std::uint64_t kTiB = 1024 * kGiB;
 
-// "4096", "64KiB", "1.5GiB", "10GB", "10 GB". Binary units are powers of 1024, decimal ones of 1000.
-// Errors: invalid (with the accepted forms in the message), also for negative or > 2^63 values.
+// "4096", "64KiB", "1.5GiB", "10GB", "10 GB". Binary units are powers of 1024, decimal ones of
+// 1000. Errors: invalid (with the accepted forms in the message), also for negative values and from
+// 2^63 on.
 Result<ByteCount> parse_byte_count(std::string_view text);
 
-// "1Gbit/s", "200mbit", "100MB/s", "50MiB/s", "unlimited", "0". Bit units are decimal. A nonzero
-// rate below one byte per second is invalid.
+// "1Gbit/s", "200mbit", "100MB/s", "50MiB/s", "unlimited", "0". Bit units are decimal. Invalid:
+// a nonzero rate below one byte per second, and "Mb/s", of which nobody knows whether it is bits.
 Result<Rate> parse_rate(std::string_view text);
 
-// "30s", "1500ms", "5m", "2h", "1d", "1h30m". A bare number is refused: its unit would be a guess.
+// "30s", "1500ms", "5m", "2h", "1d", "1h30m". A bare number is refused (its unit would be a
+// guess), so is anything longer than 100 years or between 0 and 1 ms.
 Result<std::chrono::milliseconds> parse_duration(std::string_view text);
 
-// "0 B", "640 B", "12.5 KiB", "3.0 GiB": three significant digits, binary units.
+// "0 B", "640 B", "12.5 KiB", "3.0 GiB": at most three significant digits, or four below
+// the next unit ("1020 KiB"), binary units.
 std::string format_bytes(std::uint64_t bytes);
 
-// "1.2 GB/s", "200 MB/s": three significant digits, decimal units, as links are sold.
+// "1.2 GB/s", "200 MB/s": at most three significant digits, decimal units, as links are sold.
 std::string format_rate(double bytes_per_second);
 
 // "350ms", "4.2s", "3m05s", "2h07m".
