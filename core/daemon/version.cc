@@ -1,0 +1,7 @@
+#include "core/daemon/version.h"
+
+namespace shoal::daemon {
+
+std::string_view version() { return SHOAL_VERSION; }
+
+}  // namespace shoal::daemon
