@@ -1,0 +1,200 @@
+// The node's content store: every blob this node holds, whole or in part, in one directory.
+// Hides where bytes lie, what survives a crash, how space is counted and who may be evicted.
+// The directory is described in docs/formats/store.md.
+//
+//   auto store = BlobStore::open(config, real_file_system(), &listener);
+//   auto blob = (*store)->create(table, Reservation::kFull);
+//   (*blob)->commit(piece, bytes);                 // from any thread
+//   auto lease = (*blob)->open_reader();           // descriptors for another process
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/base/result.h"
+#include "core/content/digest.h"
+#include "core/content/piece_table.h"
+#include "core/store/blob.h"
+#include "core/store/blob_meta.h"
+#include "core/store/eviction.h"
+#include "core/store/file_system.h"
+
+namespace shoal::store {
+
+struct StoreConfig {
+  std::string store_directory;    // its parent must exist
+  std::string runtime_directory;  // on a tmpfs; its parent must exist
+  SpaceLimits limits;
+  // Dirty bytes of all blobs together that may wait for the disk before commit() waits too.
+  std::uint64_t max_dirty = 256 * kMiB;
+  // maintain() syncs a blob with more bytes than this that a power cut would make it check again.
+  std::uint64_t sync_after = 512 * kMiB;
+  // Wall-clock time in ns since the Unix epoch, for "last used".
+  std::function<std::int64_t()> now_ns;  // empty: the system's clock
+};
+
+struct BlobInfo {
+  content::Digest digest;
+  std::uint64_t size = 0;
+  std::uint64_t used = 0;  // bytes counted against the store's capacity
+  std::uint32_t piece_count = 0;
+  std::uint32_t have_count = 0;
+  bool complete = false;
+  bool failed = false;  // withdrawn, or its in-place source is gone or changed
+  bool in_place = false;
+  int open_readers = 0;
+  std::int64_t last_used_ns = 0;
+  std::set<std::string> pins;
+  std::map<std::string, std::string> annotations;
+};
+
+struct SpaceReport {
+  std::uint64_t capacity = 0;  // 0: limited by the file system alone
+  SpaceUse use;
+};
+
+struct ImportOptions {
+  std::set<std::string> pins;
+  std::map<std::string, std::string> annotations;
+  // Called after each portion with the bytes that are verified and ready so far.
+  std::function<void(std::uint64_t bytes)> progress;
+  // Checked between portions; may be set by any thread.
+  const std::atomic<bool>* cancel = nullptr;
+};
+
+struct ImportReport {
+  std::shared_ptr<Blob> blob;
+  bool reflinked = false;  // shares its blocks with the source, no byte was copied
+};
+
+struct MaintainReport {
+  std::vector<content::Digest> evicted;
+  // Blobs whose sync failed, with the error. Their pieces were taken back if it was the disk's.
+  std::vector<std::pair<content::Digest, Error>> sync_errors;
+};
+
+// Thread safety: all functions may be called from any thread. Those that say "blocks" wait for the
+// disk and belong on the blocking pool.
+// Lifetime: borrows the file system and the listener, which must outlive it and all its blobs.
+class BlobStore {
+ public:
+  // Opens the store, making it if the directory is empty or missing, and takes its lock. Blobs that
+  // were complete are ready as they were; in others only what the record of synced pieces covers is
+  // ready, the rest waits for Blob::recheck(). Removes what unfinished creations and removals left.
+  // Blocks.
+  // Errors: conflict when another process has it (named in the message) or has the runtime
+  // directory; invalid when the directory holds something else, or a format this version does not
+  // know.
+  static Result<std::unique_ptr<BlobStore>> open(StoreConfig config, FileSystem& fs,
+                                                 BlobListener* listener = nullptr);
+
+  // As close().
+  ~BlobStore();
+  BlobStore(const BlobStore&) = delete;
+  BlobStore& operator=(const BlobStore&) = delete;
+
+  // Makes an empty blob for the table, with its space (kFull) counted and set aside; makes room by
+  // eviction if needed. A blob of that digest that exists already is returned as it is. Survives a
+  // power cut on return. Blocks.
+  // Errors:
+  //   no_space  the store or the disk is full, with what could be done
+  //   conflict  a blob of that digest exists with another pieces root, or is being made just now
+  Result<std::shared_ptr<Blob>> create(const content::PieceTable& table, Reservation reservation,
+                                       std::set<std::string> pins = {},
+                                       std::map<std::string, std::string> annotations = {});
+
+  // Errors: not_found; unavailable when it is an in-place blob whose source is gone or changed;
+  // conflict while it is being made.
+  Result<std::shared_ptr<Blob>> find(const content::Digest& digest);
+
+  // All blobs, by digest. Opens nothing.
+  std::vector<BlobInfo> list() const;
+  Result<BlobInfo> info(const content::Digest& digest) const;
+  // Blobs for which recheck() is not done.
+  std::vector<std::shared_ptr<Blob>> unchecked() const;
+
+  // Copies the file behind `source` (from offset 0, table.layout().size() bytes) into the store,
+  // sharing blocks where the file system can, and verifies every piece on the way: pieces become
+  // ready one by one as in a download, and the whole is safe on disk on return. What the store has
+  // already is not copied again. Blocks.
+  // Errors: as create(); corrupt when the source is not what the table says (it changed);
+  // cancelled. A blob that this call made is then removed again.
+  Result<ImportReport> import(const content::PieceTable& table, int source,
+                              ImportOptions options = {});
+
+  // Makes a complete blob whose bytes stay in the file of `source`, which the caller has just
+  // hashed while the file looked as `source` says. Before any piece is served, size, mtime and
+  // inode are checked again; when they differ the blob is failed. Takes none of the store's
+  // capacity. A blob of that digest that has its own bytes is returned as it is. Blocks.
+  // Errors: conflict when the file looks different now; invalid when its size is not the table's,
+  // or the path is relative, a link or not UTF-8.
+  Result<std::shared_ptr<Blob>> add_in_place(const content::PieceTable& table,
+                                             const InPlaceSource& source,
+                                             std::set<std::string> pins = {},
+                                             std::map<std::string, std::string> annotations = {});
+
+  // Survive a power cut on return. Block. Errors: not_found; unpinning a name that does not pin is
+  // no error.
+  Status pin(const content::Digest& digest, const std::string& name);
+  Status unpin(const content::Digest& digest, const std::string& name);
+  // An empty value removes the key.
+  Status annotate(const content::Digest& digest, const std::string& key, const std::string& value);
+
+  // Unlinks the blob. Who has it open keeps reading complete bytes; waiting readers of an
+  // incomplete one see its ready map revoked. Blocks. Errors: not_found; conflict when it is
+  // pinned, naming the pins, or being made.
+  Status remove(const content::Digest& digest);
+
+  // Says for each unpinned, unopened blob that could be evicted whether it must stay all the same:
+  // the last copies in the fleet of something that no origin can give again. Called without locks
+  // held, on the thread that needs room. None: nothing must stay.
+  void set_eviction_guard(std::function<bool(const BlobInfo&)> must_stay);
+
+  // Evicts until `incoming` more bytes keep to the watermarks, as far as possible; what it evicted.
+  // Not enough is not an error here: taking the space is what fails then. Blocks.
+  std::vector<content::Digest> make_room(std::uint64_t incoming);
+
+  // What has to be done now and then (every few seconds): evicts above the watermarks, syncs blobs
+  // with many unsynced bytes and those just completed, notes "last used". Blocks.
+  MaintainReport maintain();
+
+  SpaceReport space() const;
+
+  // Syncs every blob. No other call may be made after it; blobs still held behave as removed ones.
+  // Blocks. Errors: the first sync that failed.
+  Status close();
+
+ private:
+  struct Entry;
+
+  BlobStore(std::shared_ptr<StoreContext> context, UniqueFd store_lock, UniqueFd runtime_lock);
+
+  Status load();
+  Status load_blob(const std::string& hex, const std::string& directory);
+  Result<std::shared_ptr<Blob>> open_blob(Entry& entry);
+  Result<Entry*> begin_creation(const content::PieceTable& table);
+  Result<std::shared_ptr<Blob>> build(const content::PieceTable& table, BlobMeta meta,
+                                      int reflink_source, bool& reflinked);
+  Status change_meta(const content::Digest& digest, const std::function<void(BlobMeta&)>& change);
+  BlobInfo describe(const Entry& entry) const;
+
+  // Constant after construction.
+  const std::shared_ptr<StoreContext> context_;  // shared with the blobs
+  UniqueFd store_lock_;
+  UniqueFd runtime_lock_;
+
+  mutable std::mutex mutex_;
+  std::map<content::Digest, std::unique_ptr<Entry>> entries_;  // guarded by mutex_
+  std::function<bool(const BlobInfo&)> must_stay_;             // guarded by mutex_
+  bool closed_ = false;                                        // guarded by mutex_
+};
+
+}  // namespace shoal::store
