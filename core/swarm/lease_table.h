@@ -1,0 +1,169 @@
+// Who may read what from an origin, and who brings what into a rack: the tracker's half of
+// DESIGN 5.
+//
+// A flash crowd of agents that all want one model must read each origin byte about once, from
+// several connections that read different parts; and each rack must import each byte about once. So
+// pieces are leased: to one node for the fleet (origin leases), and to one node per rack (rack
+// leases; an origin lease is also one). A piece that a live node of the fleet (of the rack)
+// announces is not leased again. A lease lives while its bytes arrive; all state is soft: a new
+// tracker grants nothing during the fleet's first heartbeat, in which nodes say again what they
+// have and hold.
+//
+//   LeaseTable table({}, now);
+//   table.add_blob(blob, layout, origin);
+//   table.node_up(node, rack);
+//   ...
+//   LeaseTable::Answer answer = table.ask(node, {LeaseKind::kOrigin, blob, 16 * kMiB, {}}, now);
+//   // answer.granted: the ranges to read; empty: come back after answer.retry_after
+//   table.node_has(node, blob, verified, now);  // from its heartbeats; keeps the lease alive
+//   for (const auto& ended : table.tick(now)) log(ended);  // idle leases return to the pool
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/base/result.h"
+#include "core/content/layout.h"
+#include "core/content/piece_set.h"
+#include "core/swarm/run_set.h"
+#include "core/swarm/types.h"
+
+namespace shoal::swarm {
+
+using OriginId = Index<struct SwarmOriginTag>;  // blobs with the same one share its lessees
+using RackId = Index<struct SwarmRackTag>;
+
+struct LeaseAsk {
+  LeaseKind kind = LeaseKind::kOrigin;
+  BlobId blob;
+  // About how much; less may be granted.
+  std::uint64_t bytes = 0;
+  // What the asker could use, in its order of preference. Empty, for origin leases only: anything.
+  std::vector<content::PieceRange> candidates;
+  // Somebody is blocked on these pieces: not subject to the number of lessees.
+  bool urgent = false;
+};
+
+// Thread: one at a time (the tracker's control thread).
+class LeaseTable {
+ public:
+  struct Options {
+    // Readers of one origin at a time: enough to fill its link, few enough that each connection is
+    // worth its cost. Spread evenly over the racks that have members.
+    std::size_t lessees_per_origin = 32;
+    // Bounds of one grant. Towards the end of a blob grants shrink to the lower one, so that the
+    // last lease is not what everybody waits for.
+    std::uint64_t min_grant = 256 * kKiB;
+    std::uint64_t max_grant = 64 * kMiB;
+    Duration idle_limit = std::chrono::seconds(5);
+    Duration quiet_start = std::chrono::seconds(2);  // one heartbeat
+  };
+
+  LeaseTable(Options options, Time start);
+
+  // The fleet. A node that goes down loses its leases at once; what only it had can be leased
+  // again.
+  void node_up(NodeId node, RackId rack);
+  void node_down(NodeId node);
+
+  // Content. Without an origin only rack leases are granted. Adding a blob again changes its origin
+  // and keeps the rest.
+  void add_blob(BlobId blob, const content::BlobLayout& layout, std::optional<OriginId> origin);
+  void remove_blob(BlobId blob);
+
+  // What nodes announce. Unknown nodes and blobs, and ranges beyond the blob's end, are ignored.
+  // Progress on a leased piece keeps that lease alive and, when the piece is there, ends it.
+  void node_has(NodeId node, BlobId blob, content::PieceRange pieces, Time now);
+  void node_has_all(NodeId node, BlobId blob, Time now);
+  void node_lost(NodeId node, BlobId blob);  // has nothing of it any more
+  // Bytes arrive for `node`'s leases of `blob`, though no piece is complete yet.
+  void node_active(NodeId node, BlobId blob, Time now);
+
+  struct Answer {
+    std::vector<content::PieceRange> granted;  // ascending within each candidate
+    Duration retry_after{};                    // when nothing was granted
+    enum class Reason : std::uint8_t {
+      kGranted,
+      kStarting,  // the tracker's first heartbeat
+      kBusy,      // enough others read this origin
+      kTaken,     // all of it is leased to others or there already: it will come from peers
+      kNoOrigin,  // no origin, or blob or node unknown
+    } reason = Reason::kGranted;
+    std::string etag;  // of the origin, as the first lessee reported it; may be empty
+  };
+  Answer ask(NodeId node, const LeaseAsk& ask, Time now);
+
+  // A node that held a lease from an earlier life of the tracker, or lost touch. What is still
+  // free, or was its own, is its lease again; what another holds by now is not in the result.
+  std::vector<content::PieceRange> announce_lease(NodeId node, LeaseKind kind, BlobId blob,
+                                                  std::span<const content::PieceRange> pieces,
+                                                  Time now);
+  void release(NodeId node, LeaseKind kind, BlobId blob,
+               std::span<const content::PieceRange> pieces);
+
+  // What a lessee saw at the origin. The first one counts; false when `etag` differs from it: the
+  // origin changed, and this lessee must not read on.
+  bool report_etag(BlobId blob, std::string_view etag);
+
+  struct Ended {
+    NodeId node;
+    LeaseKind kind = LeaseKind::kOrigin;
+    BlobId blob;
+    std::uint32_t pieces = 0;
+  };
+  // Ends leases without progress for idle_limit and returns them.
+  std::vector<Ended> tick(Time now);
+  Time next_wake() const;
+
+  // For status pages.
+  std::size_t lessees(OriginId origin) const;
+  // Pieces of `blob` that a live node has.
+  std::uint32_t present(BlobId blob) const;
+
+ private:
+  struct Lease {
+    std::vector<content::PieceRange> pieces;
+    Time progress;
+  };
+  // The fleet, or one rack, for one blob.
+  struct Scope {
+    content::PieceSet present;
+    content::PieceSet leased;
+  };
+  struct Node {
+    RackId rack;
+    std::unordered_map<BlobId, RunSet> has;
+    std::map<std::pair<BlobId, LeaseKind>, Lease> leases;
+  };
+  struct Blob {
+    content::BlobLayout layout;
+    std::optional<OriginId> origin;
+    std::string etag;
+    Scope fleet;
+    std::unordered_map<RackId, Scope> racks;
+  };
+
+  Node* find(NodeId node);
+  Blob* find(BlobId blob);
+  Scope& rack_scope(Blob& blob, RackId rack);
+  void recompute(BlobId id, Blob& blob, RackId rack);
+  void finish(Node& node, BlobId id, Blob& blob, content::PieceRange pieces, Time now);
+  void end_lease(Node& node, BlobId id, Blob& blob, LeaseKind kind);
+  bool may_read_origin(NodeId id, const Node& node, OriginId origin) const;
+  void grant(Node& node, const LeaseAsk& ask, Blob& blob, std::uint64_t bytes, Time now,
+             std::vector<content::PieceRange>& out);
+  Duration retry_after(NodeId node) const;
+
+  Options options_;
+  Time start_;
+  std::unordered_map<NodeId, Node> nodes_;
+  std::unordered_map<BlobId, Blob> blobs_;
+  std::unordered_map<RackId, std::size_t> rack_members_;
+};
+
+}  // namespace shoal::swarm
