@@ -9,8 +9,8 @@ std::string Address::str() const {
   return (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
 }
 
-bool Address::loopback() const {
-  return host == "localhost" || host == "::1" || host.starts_with("127.");
+bool is_loopback(const Address& address) {
+  return address.host == "localhost" || address.host == "::1" || address.host.starts_with("127.");
 }
 
 Result<Address> parse_address(std::string_view text) {

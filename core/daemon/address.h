@@ -18,11 +18,12 @@ struct Address {
 
   // "127.0.0.1:6970", "[::1]:6970": the form parse_address accepts.
   std::string str() const;
-  // True if nothing outside this machine can reach the host: 127.0.0.0/8, ::1, "localhost".
-  bool loopback() const;
 
   friend auto operator<=>(const Address&, const Address&) = default;
 };
+
+// True if nothing outside this machine can reach the host: 127.0.0.0/8, ::1, "localhost".
+bool is_loopback(const Address& address);
 
 // "host:port" or "[v6 address]:port". Errors: invalid (no port, port above 65535, empty host, an
 // IPv6 address without brackets).

@@ -16,7 +16,7 @@ namespace {
 constexpr std::array<BuiltinFlag, 5> kBuiltinFlags{{
     {"config", nullptr, "Configuration file (YAML; keys are the names below)."},
     {"check-config", &Settings::Asked::check_config,
-     "Check all settings, print what is wrong, exit with 0 or 2."},
+     "Check all settings, print what is wrong, exit with 0 or 1."},
     {"print-settings-doc", &Settings::Asked::print_settings_doc,
      "Print this list as markdown and exit."},
     {"version", &Settings::Asked::version, "Print the version and exit."},

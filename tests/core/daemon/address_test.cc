@@ -25,11 +25,11 @@ TEST(Address, IsWrittenAsItIsRead) {
 }
 
 TEST(Address, KnowsLoopback) {
-  EXPECT_TRUE((Address{"127.8.0.1", 1}).loopback());
-  EXPECT_TRUE((Address{"::1", 1}).loopback());
-  EXPECT_TRUE((Address{"localhost", 1}).loopback());
-  EXPECT_FALSE((Address{"0.0.0.0", 1}).loopback());
-  EXPECT_FALSE((Address{"::", 1}).loopback());
+  EXPECT_TRUE(is_loopback({"127.8.0.1", 1}));
+  EXPECT_TRUE(is_loopback({"::1", 1}));
+  EXPECT_TRUE(is_loopback({"localhost", 1}));
+  EXPECT_FALSE(is_loopback({"0.0.0.0", 1}));
+  EXPECT_FALSE(is_loopback({"::", 1}));
 }
 
 }  // namespace

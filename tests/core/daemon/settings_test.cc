@@ -73,7 +73,7 @@ class SettingsTest : public ::testing::Test {
                {.name = "topology", .doc = "Topology.", .example = "region=R,rack=K"});
     table_.add(values_.token, {.name = "token", .doc = "Token.", .example = "abc", .secret = true});
     table_.rule([this]() -> std::optional<std::string> {
-      if (values_.insecure && values_.listen && !values_.listen->loopback()) {
+      if (values_.insecure && values_.listen && !is_loopback(*values_.listen)) {
         return "--insecure outside loopback";
       }
       return std::nullopt;
