@@ -2,9 +2,6 @@
 
 #include <charconv>
 
-#include "core/api/json_fields.h"
-#include "core/base/hex.h"
-
 namespace shoal::api {
 
 bool valid_node_id(std::string_view text) {
@@ -44,59 +41,6 @@ bool valid_address(std::string_view text, bool may_omit_host) {
     if (!ok) return false;
   }
   return true;
-}
-
-int http_status(Errc code) {
-  switch (code) {
-    case Errc::kNotFound:
-      return 404;
-    case Errc::kTimedOut:
-      return 504;
-    case Errc::kOverloaded:
-      return 503;
-    case Errc::kUnavailable:
-      return 502;
-    case Errc::kCorrupt:
-      return 422;
-    case Errc::kInvalid:
-      return 400;
-    case Errc::kDenied:
-      return 403;
-    case Errc::kConflict:
-      return 409;
-    case Errc::kNoSpace:
-      return 507;
-    case Errc::kCancelled:
-      return 499;
-    case Errc::kInternal:
-      return 500;
-  }
-  return 500;
-}
-
-Errc errc_from_status(int status) {
-  for (Errc code : kAllErrcs) {
-    if (http_status(code) == status) return code;
-  }
-  if (status == 413 || status == 414 || status == 431) return Errc::kInvalid;
-  if (status == 408) return Errc::kTimedOut;
-  if (status == 429) return Errc::kOverloaded;
-  if (status == 401) return Errc::kDenied;
-  return status >= 400 && status < 500 ? Errc::kInvalid : Errc::kUnavailable;
-}
-
-template <class V>
-void visit(V& v, ErrorBody& m) {
-  v.error("error", m.error);
-}
-
-SHOAL_API_MESSAGE(ErrorBody)
-
-Error error_from_response(int status, std::string_view body) {
-  if (body.size() <= kMaxRequestBody) {
-    if (Result<ErrorBody> decoded = decode<ErrorBody>(body)) return decoded->error;
-  }
-  return Error(errc_from_status(status), "HTTP status " + std::to_string(status));
 }
 
 }  // namespace shoal::api

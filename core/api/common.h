@@ -1,4 +1,4 @@
-// What several messages of the tracker's API share, and the body of every error.
+// What several messages of the tracker's API share. Errors have the form of core/http/message.h.
 #pragma once
 
 #include <cstdint>
@@ -41,20 +41,5 @@ struct StoreUsage {
 
   friend bool operator==(const StoreUsage&, const StoreUsage&) = default;
 };
-
-// The body of every answer that is not 2xx: {"error":{"code":"conflict","message":"…"}}.
-struct ErrorBody {
-  Error error{Errc::kInternal, ""};
-
-  friend bool operator==(const ErrorBody&, const ErrorBody&) = default;
-};
-
-// The HTTP status that carries an error of that kind, and back: a status no kind maps to is
-// unavailable for 5xx and invalid for 4xx.
-int http_status(Errc code);
-Errc errc_from_status(int status);
-
-// The error in an answer: its ErrorBody when it has one, else one made of the status alone.
-Error error_from_response(int status, std::string_view body);
 
 }  // namespace shoal::api

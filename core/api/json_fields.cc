@@ -70,14 +70,6 @@ void Reader::error(const char* key, std::optional<Error>& value) {
   if (field) take_error(*field, key, value);
 }
 
-void Reader::error(const char* key, Error& value) {
-  const Json* field = find(key, kRequired);
-  if (!field) return;
-  std::optional<Error> taken;
-  take_error(*field, key, taken);
-  if (taken) value = *std::move(taken);
-}
-
 void Reader::labels(const char* key, std::map<std::string, std::string>& value) {
   const Json* field = find(key, {});
   if (!field) return;

@@ -83,7 +83,6 @@ class Writer {
   void error(const char* key, const std::optional<Error>& value) {
     if (value) object_[key] = error_json(*value);
   }
-  void error(const char* key, const Error& value) { object_[key] = error_json(value); }
   void labels(const char* key, const std::map<std::string, std::string>& value) {
     object_[key] = value;
   }
@@ -188,7 +187,6 @@ class Reader {
     wrong(key, "must be one of " + accepted);
   }
   void error(const char* key, std::optional<Error>& value);
-  void error(const char* key, Error& value);
   void labels(const char* key, std::map<std::string, std::string>& value);
   template <typename T>
   void object(const char* key, T& value) {

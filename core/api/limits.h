@@ -16,7 +16,7 @@ inline constexpr std::size_t kMaxStatementText = 8u << 10;
 inline constexpr std::size_t kMaxDepth = 12;  // of nested JSON arrays and objects
 
 // Text, in bytes.
-inline constexpr std::size_t kMaxNodeId = 253;
+inline constexpr std::size_t kMaxNodeId = 128;
 inline constexpr std::size_t kMaxEpoch = 32;
 inline constexpr std::size_t kMaxAddress = 300;  // "host:port"
 inline constexpr std::size_t kMaxName = 253;  // topology parts, labels, versions, ids, media types

@@ -1,8 +1,11 @@
-// The tracker API's paths, so that three programs spell them alike. Ids and references are escaped.
+// The tracker API's paths and query parameters, so that three programs spell them alike. Paths are
+// not percent-encoded: that is core/http's business.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -10,29 +13,32 @@
 
 namespace shoal::api::paths {
 
-// Percent-encodes everything but A-Z a-z 0-9 - . _ ~ (RFC 3986, section 2.3).
-std::string escape(std::string_view text);
+// The same type as http::Query.
+using Query = std::map<std::string, std::string, std::less<>>;
 
 std::string node_register(std::string_view node);
 std::string node_heartbeat(std::string_view node);
 std::string node_leases(std::string_view node);
-std::string node_events(std::string_view node, std::string_view epoch, std::uint64_t since,
-                        std::chrono::milliseconds wait);
+std::string node_events(std::string_view node);
+Query events_query(std::string_view epoch, std::uint64_t since, std::chrono::milliseconds wait);
 
 std::string manifest(const content::Digest& digest);
 std::string table(const content::Digest& blob);
 std::string origins(const content::Digest& blob);
 std::string statements(const content::Digest& blob);
 std::string statement(const content::Digest& blob, std::string_view node);
-std::string reference(std::string_view reference);
-std::string references(std::string_view after, std::size_t limit);
-std::string resolve(std::string_view reference);
 
-std::string prefetch();
+inline constexpr std::string_view kReferences = "/v1/references";  // reference_query or list_query
+inline constexpr std::string_view kResolve = "/v1/resolve";        // reference_query
+inline constexpr std::string_view kStatus = "/v1/status";          // reference_query
+Query reference_query(std::string_view reference);
+Query list_query(std::string_view after, std::size_t limit);
+
+inline constexpr std::string_view kPrefetch = "/v1/prefetch";
 std::string prefetch(std::string_view id);
-std::string prefetch(std::string_view id, std::uint64_t since, std::chrono::milliseconds wait);
-std::string nodes();
-std::string status(std::string_view reference);
-std::string version();
+Query poll_query(std::uint64_t since, std::chrono::milliseconds wait);
+
+inline constexpr std::string_view kNodes = "/v1/nodes";
+inline constexpr std::string_view kVersion = "/v1/version";
 
 }  // namespace shoal::api::paths
