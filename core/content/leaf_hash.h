@@ -35,8 +35,10 @@ LeafHashBackend leaf_hash_backend();
 // process; nullopt returns to the fastest. Not while another thread hashes.
 void force_leaf_hash_backend(std::optional<LeafHashBackend> backend);
 
-// This many leaves at a time (or a multiple) is where the full speed is reached.
-inline constexpr std::size_t kLeafLanes = 4;
+// How many leaves the backend in use keeps in flight: hashing a multiple of this many at a time
+// gives the full speed. At most kMaxLeafLanes.
+std::size_t leaf_hash_lanes();
+inline constexpr std::size_t kMaxLeafLanes = 16;
 
 // The leaf hashes of `data`, which starts on a leaf boundary and holds leaves of kLeafSize bytes,
 // the last one possibly shorter. Fills exactly ceil(data.size() / kLeafSize) entries; out.size()

@@ -25,6 +25,8 @@ inline constexpr std::size_t kMaxModelFiles = 10'000;
 inline constexpr std::size_t kMaxAnnotations = 256;          // per object
 inline constexpr std::size_t kMaxAnnotationLength = 16'384;  // key or value
 inline constexpr std::size_t kMaxJsonDepth = 32;
+inline constexpr std::size_t kMaxTitle = 255;
+inline constexpr std::size_t kMaxOrigin = 2048;
 
 struct ModelFile {
   RelativePath path;
@@ -43,8 +45,10 @@ std::string_view model_media_type(const RelativePath& path);
 
 // Thread: a value.
 struct ModelManifest {
-  std::string title;                  // empty when the manifest has none
-  std::optional<std::string> origin;  // see kOriginAnnotation
+  std::string title;  // empty when the manifest has none
+  // See kOriginAnnotation. http:// or https://, without user, query or fragment: what identifies a
+  // person or grants access does not belong into a published document.
+  std::optional<std::string> origin;
   Descriptor config;
   std::vector<ModelFile> files;  // in the order of the layers
 

@@ -39,6 +39,9 @@ class SubtreeHasher {
 
   std::uint64_t leaf_count() const { return leaf_count_; }
 
+  // Forgets all leaves.
+  void reset();
+
   // The root of the tree of 2^height leaves whose first ones were committed and whose rest are
   // missing. At least one leaf must have been committed and at most 2^height (checked). Starts
   // again from nothing.

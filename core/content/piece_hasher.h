@@ -18,33 +18,36 @@ namespace shoal::content {
 // The piece hash of `data`, all bytes of piece `piece` (size checked). Allocates nothing.
 Hash32 piece_hash(const BlobLayout& layout, PieceIndex piece, std::span<const std::byte> data);
 
-// The same while the bytes arrive in a contiguous buffer: leaves are hashed in groups as soon as
-// they are complete, while they are still in the cache. About 4 KiB, no allocation; reusable, so
-// keep one per connection.
+// The piece hashes of adjacent pieces that arrive in one contiguous buffer: leaves are hashed in
+// groups as soon as a group is complete, while it is still in the cache. A few KiB, no allocation;
+// reusable, so keep one per connection.
 //
-//   hasher.begin(layout, piece);
-//   while (more) { receive into buffer; hasher.advance(buffer.first(received)); }
-//   bool good = hasher.finish(buffer.first(piece_size)) == table.hash(piece);
+//   hasher.begin(layout, pieces);
+//   while (received < total) {
+//     receive more into buffer;
+//     done = hasher.advance(buffer.first(received), hashes);   // hashes[0, done) are final
+//   }
 //
-// Thread: one at a time. Borrows the buffer only during each call.
+// Thread: one at a time. Borrows the buffers only during each call.
 class PieceHasher {
  public:
-  // Forgets what came before.
-  void begin(const BlobLayout& layout, PieceIndex piece);
+  // `pieces` within the layout (checked). Forgets what came before.
+  void begin(const BlobLayout& layout, PieceRange pieces);
 
-  // `so_far` = the piece's bytes from its first one to the last received; it only grows from call
-  // to call and what was there stays unchanged. Not more than the piece (checked).
-  void advance(std::span<const std::byte> so_far);
-
-  // `whole` = all bytes of the piece (size checked). begin() must be called before the next use.
-  Hash32 finish(std::span<const std::byte> whole);
+  // `so_far` = the bytes of the pieces from the first one's start to the last byte received; it
+  // only grows from call to call, what was there stays unchanged, and it never exceeds the pieces
+  // (checked). Fills hashes[i] for each piece that was completed since the call before (i counts
+  // from the first piece; hashes.size() >= pieces.count, checked) and returns how many are final in
+  // all. A complete piece may be held back until its group of leaves is complete; when `so_far` has
+  // all bytes, all pieces are final.
+  std::uint32_t advance(std::span<const std::byte> so_far, std::span<Hash32> hashes);
 
  private:
-  void hash_to(std::span<const std::byte> bytes, std::uint64_t end);
-
-  std::uint64_t piece_size_ = 0;
-  unsigned height_ = 0;
-  std::uint64_t hashed_ = 0;
+  BlobLayout layout_;
+  PieceRange pieces_;
+  std::uint64_t total_ = 0;   // bytes of all pieces
+  std::uint64_t hashed_ = 0;  // bytes whose leaves are in tree_ or in a final hash
+  std::uint32_t done_ = 0;
   SubtreeHasher tree_;
 };
 

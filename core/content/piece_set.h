@@ -74,6 +74,7 @@ class PieceSet {
   friend bool operator==(const PieceSet&, const PieceSet&) = default;
 
  private:
+  void check(PieceRange pieces) const;
   void recount();
   std::uint32_t find(std::uint32_t from, std::uint64_t flip) const;
 

@@ -21,8 +21,12 @@ inline constexpr std::size_t kMaxPathComponent = 255;
 // well-formed UTF-8 as \xNN, and cut after `limit` bytes of input with "...".
 std::string escape_for_message(std::string_view text, std::size_t limit = 80);
 
+// Well-formed UTF-8 (Unicode 15, table 3-7) without control characters (U+0000 to U+001F, U+007F to
+// U+009F): safe to show in a terminal or on one line of a log.
+bool is_plain_text(std::string_view text);
+
 // Components joined by '/'. Each is 1 to kMaxPathComponent bytes, not "." or "..", of well-formed
-// UTF-8 without control characters (U+0000 to U+001F, U+007F to U+009F) and without '\\'. In all at
+// UTF-8 without control characters and without '\\'. In all at
 // most kMaxPathLength bytes.
 //
 // Thread: a value.

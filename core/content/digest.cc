@@ -1,0 +1,84 @@
+#include "core/content/digest.h"
+
+#include <openssl/evp.h>
+
+#include "core/base/check.h"
+#include "core/base/hex.h"
+#include "core/content/relative_path.h"
+
+namespace shoal::content {
+
+namespace {
+
+constexpr std::string_view kPrefix = "sha256:";
+
+}  // namespace
+
+Result<Digest> Digest::parse(std::string_view text) {
+  Hash32 bytes;
+  if (!text.starts_with(kPrefix) || !shoal::from_hex(text.substr(kPrefix.size()), bytes)) {
+    return fail(Errc::kInvalid,
+                "'" + escape_for_message(text) +
+                    "' is not a digest: it is sha256: and 64 lower-case hex digits");
+  }
+  return Digest(bytes);
+}
+
+Result<Digest> Digest::from_hex(std::string_view hex) {
+  Hash32 bytes;
+  if (!shoal::from_hex(hex, bytes)) {
+    return fail(Errc::kInvalid,
+                "'" + escape_for_message(hex) + "' is not 64 lower-case hex digits");
+  }
+  return Digest(bytes);
+}
+
+std::string Digest::str() const { return std::string(kPrefix) + hex(); }
+
+std::string Digest::hex() const { return to_hex(bytes_); }
+
+struct Sha256::Context {
+  Context() : evp(EVP_MD_CTX_new()) {
+    SHOAL_CHECK(evp != nullptr, "out of memory");
+    start();
+  }
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+  ~Context() { EVP_MD_CTX_free(evp); }
+
+  void start() {
+    // Fetched once: an implicit fetch at each start costs more than hashing a tree node.
+    static const EVP_MD* const kSha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+    SHOAL_CHECK(EVP_DigestInit_ex2(evp, kSha256, nullptr) == 1, "OpenSSL has no SHA-256");
+  }
+
+  EVP_MD_CTX* evp;
+};
+
+Sha256::Sha256() : context_(std::make_unique<Context>()) {}
+Sha256::Sha256(Sha256&&) noexcept = default;
+Sha256& Sha256::operator=(Sha256&&) noexcept = default;
+Sha256::~Sha256() = default;
+
+void Sha256::update(std::span<const std::byte> bytes) {
+  SHOAL_CHECK(EVP_DigestUpdate(context_->evp, bytes.data(), bytes.size()) == 1, "SHA-256 failed");
+}
+
+Hash32 Sha256::finish() {
+  Hash32 hash;
+  SHOAL_CHECK(EVP_DigestFinal_ex(context_->evp, reinterpret_cast<unsigned char*>(hash.data()),
+                                 nullptr) == 1,
+              "SHA-256 failed");
+  context_->start();
+  return hash;
+}
+
+Digest digest_of(std::span<const std::byte> bytes) {
+  Sha256 hasher;
+  hasher.update(bytes);
+  return Digest(hasher.finish());
+}
+
+Digest digest_of(std::string_view text) { return digest_of(std::as_bytes(std::span(text))); }
+
+}  // namespace shoal::content

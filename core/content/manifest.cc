@@ -1,0 +1,409 @@
+#include "core/content/manifest.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
+
+#include "core/base/check.h"
+#include "core/base/hex.h"
+#include "core/content/layout.h"
+#include "core/content/piece_hasher.h"
+
+namespace shoal::content {
+namespace {
+
+using Json = nlohmann::json;
+// Keeps fields in the order they are written, so that a document has one form.
+using OrderedJson = nlohmann::ordered_json;
+
+auto invalid(std::string why) { return fail(Errc::kInvalid, std::move(why)); }
+
+// ---- reading
+
+// The deepest nesting of arrays and objects in `text`, if it is JSON at all.
+std::size_t json_depth(std::string_view text) {
+  std::size_t depth = 0, deepest = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      deepest = std::max(deepest, ++depth);
+    } else if ((c == ']' || c == '}') && depth > 0) {
+      --depth;
+    }
+  }
+  return deepest;
+}
+
+const Json* find(const Json& object, std::string_view key) {
+  auto it = object.find(key);
+  return it == object.end() ? nullptr : &*it;
+}
+
+Result<std::string> read_string(const Json& object, std::string_view key) {
+  const Json* value = find(object, key);
+  if (value == nullptr || !value->is_string()) {
+    return invalid("'" + std::string(key) + "' is missing or not a string");
+  }
+  return value->get_ref<const std::string&>();
+}
+
+Result<std::map<std::string, std::string>> read_annotations(const Json& object) {
+  std::map<std::string, std::string> annotations;
+  const Json* value = find(object, "annotations");
+  if (value == nullptr || value->is_null()) return annotations;
+  if (!value->is_object()) return invalid("'annotations' is not an object");
+  if (value->size() > kMaxAnnotations) return invalid("more than 256 annotations");
+  for (const auto& [key, text] : value->items()) {
+    if (!text.is_string())
+      return invalid("annotation '" + escape_for_message(key) + "' is not text");
+    const auto& content = text.get_ref<const std::string&>();
+    if (key.size() > kMaxAnnotationLength || content.size() > kMaxAnnotationLength) {
+      return invalid("annotation '" + escape_for_message(key) + "' is too long");
+    }
+    annotations.emplace(key, content);
+  }
+  return annotations;
+}
+
+Result<Descriptor> read_descriptor(const Json& json) {
+  if (!json.is_object()) return invalid("is not an object");
+  Result<std::string> media_type = read_string(json, "mediaType");
+  if (!media_type) return fail(media_type.error());
+  if (media_type->size() > kMaxAnnotationLength) return invalid("the media type is too long");
+  Result<std::string> digest_text = read_string(json, "digest");
+  if (!digest_text) return fail(digest_text.error());
+  Result<Digest> digest = Digest::parse(*digest_text);
+  if (!digest) return fail(digest.error());
+  const Json* size = find(json, "size");
+  if (size == nullptr || !size->is_number_unsigned()) {
+    return invalid("'size' is missing or not a whole number");
+  }
+  Result<BlobLayout> layout = BlobLayout::of_size(size->get<std::uint64_t>());
+  if (!layout) return fail(layout.error());
+  if (layout->empty() && *digest != digest_of(std::string_view())) {
+    return invalid("size 0 with a digest that is not that of nothing");
+  }
+  Result<std::map<std::string, std::string>> annotations = read_annotations(json);
+  if (!annotations) return fail(annotations.error());
+  return Descriptor{*std::move(media_type), *digest, layout->size(), *std::move(annotations)};
+}
+
+const std::string* annotation(const std::map<std::string, std::string>& annotations,
+                              std::string_view key) {
+  auto it = annotations.find(std::string(key));
+  return it == annotations.end() ? nullptr : &it->second;
+}
+
+// ---- rules that hold for documents read and written
+
+Status check_title(std::string_view title) {
+  if (title.size() > kMaxTitle || !is_plain_text(title)) {
+    return invalid("title '" + escape_for_message(title) +
+                   "' is not at most 255 bytes of UTF-8 without control characters");
+  }
+  return {};
+}
+
+Status check_origin(std::string_view origin) {
+  auto bad = [&](const char* fault) {
+    // Not shown: what is refused here may be a secret.
+    return invalid("the origin " + std::string(fault) +
+                   ": write http(s)://host[:port]/path without user, query or fragment");
+  };
+  if (origin.size() > kMaxOrigin) return bad("is too long");
+  std::size_t scheme = 0;
+  if (origin.starts_with("http://")) scheme = 7;
+  if (origin.starts_with("https://")) scheme = 8;
+  if (scheme == 0) return bad("is not an http or https URL");
+  // RFC 3986 allows no other bytes in a URL.
+  constexpr std::string_view kForbidden = " \"<>\\^`{|}\x7f";
+  for (char c : origin) {
+    auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte > 0x7f || kForbidden.find(c) != std::string_view::npos) {
+      return bad("has a character that must be percent-encoded");
+    }
+  }
+  std::string_view rest = origin.substr(scheme);
+  std::string_view authority = rest.substr(0, rest.find('/'));
+  if (authority.empty()) return bad("has no host");
+  if (authority.find('@') != std::string_view::npos) return bad("has a user");
+  if (rest.find_first_of("?#") != std::string_view::npos) return bad("has a query or fragment");
+  return {};
+}
+
+Status check_root(std::uint64_t size, bool has_root) {
+  if (size == 0 && has_root) return invalid("an empty file has no pieces root");
+  return {};
+}
+
+// The same blob must be described in the same way wherever it is listed.
+Status check_files_agree(const std::vector<ModelFile>& files) {
+  std::map<Digest, const ModelFile*> known;
+  for (const ModelFile& file : files) {
+    auto [it, added] = known.emplace(file.digest, &file);
+    const ModelFile& first = *it->second;
+    if (!added && (first.size != file.size || first.pieces_root != file.pieces_root)) {
+      return invalid("'" + escape_for_message(first.path.str()) + "' and '" +
+                     escape_for_message(file.path.str()) +
+                     "' have one digest but differ in size or pieces root");
+    }
+  }
+  return {};
+}
+
+Status check_files(const std::vector<ModelFile>& files) {
+  if (files.empty()) return invalid("a model has at least one file");
+  if (files.size() > kMaxModelFiles) {
+    return invalid("more than " + std::to_string(kMaxModelFiles) + " files");
+  }
+  std::vector<RelativePath> paths;
+  paths.reserve(files.size());
+  for (const ModelFile& file : files) paths.push_back(file.path);
+  SHOAL_TRY(check_paths_coexist(paths));
+  return check_files_agree(files);
+}
+
+Result<ModelFile> file_from_layer(Descriptor layer) {
+  if (layer.media_type.find(".tar") != std::string::npos) {
+    return invalid("is an archive (" + escape_for_message(layer.media_type) +
+                   "); only one raw file per layer is supported");
+  }
+  const std::string* path_text = annotation(layer.annotations, kFilepathAnnotation);
+  if (path_text == nullptr) return invalid("has no " + std::string(kFilepathAnnotation));
+  Result<RelativePath> path = RelativePath::parse(*path_text);
+  if (!path) return fail(path.error());
+  ModelFile file{*std::move(path), layer.digest, layer.size, std::nullopt,
+                 std::move(layer.media_type)};
+  if (const std::string* root = annotation(layer.annotations, kPiecesRootAnnotation)) {
+    Hash32 hash;
+    if (!from_hex(*root, hash)) {
+      return invalid("'" + escape_for_message(*root) + "' is not a pieces root: 64 hex digits");
+    }
+    file.pieces_root = hash;
+  }
+  SHOAL_TRY(check_root(file.size, file.pieces_root.has_value()));
+  return file;
+}
+
+Result<ModelManifest> read_manifest(const Json& json) {
+  if (!json.is_object()) return invalid("not a JSON object");
+  const Json* version = find(json, "schemaVersion");
+  if (version == nullptr || *version != 2) return invalid("'schemaVersion' is not 2");
+  const Json* media_type = find(json, "mediaType");
+  if (media_type != nullptr && *media_type != kManifestMediaType) {
+    return invalid("'mediaType' is not " + std::string(kManifestMediaType));
+  }
+  const Json* artifact_type = find(json, "artifactType");
+  if (artifact_type == nullptr || *artifact_type != kModelArtifactType) {
+    return invalid("not a model: 'artifactType' is not " + std::string(kModelArtifactType));
+  }
+  const Json* config = find(json, "config");
+  if (config == nullptr) return invalid("'config' is missing");
+  Result<Descriptor> config_descriptor = read_descriptor(*config);
+  if (!config_descriptor) return fail(config_descriptor.error().with_context("config"));
+  if (config_descriptor->media_type != kModelConfigMediaType) {
+    return invalid("the config's media type is not " + std::string(kModelConfigMediaType));
+  }
+  const Json* layers = find(json, "layers");
+  if (layers == nullptr || !layers->is_array()) return invalid("'layers' is not an array");
+  if (layers->size() > kMaxModelFiles) {
+    return invalid("more than " + std::to_string(kMaxModelFiles) + " layers");
+  }
+  ModelManifest manifest;
+  manifest.config = *std::move(config_descriptor);
+  manifest.files.reserve(layers->size());
+  for (std::size_t i = 0; i < layers->size(); ++i) {
+    std::string where = "layer " + std::to_string(i);
+    Result<Descriptor> layer = read_descriptor((*layers)[i]);
+    if (!layer) return fail(layer.error().with_context(where));
+    Result<ModelFile> file = file_from_layer(*std::move(layer));
+    if (!file) return fail(file.error().with_context(where));
+    manifest.files.push_back(*std::move(file));
+  }
+  SHOAL_TRY(check_files(manifest.files));
+  Result<std::map<std::string, std::string>> annotations = read_annotations(json);
+  if (!annotations) return fail(annotations.error());
+  if (const std::string* title = annotation(*annotations, kTitleAnnotation)) {
+    SHOAL_TRY(check_title(*title));
+    manifest.title = *title;
+  }
+  if (const std::string* origin = annotation(*annotations, kOriginAnnotation)) {
+    SHOAL_TRY(check_origin(*origin));
+    manifest.origin = *origin;
+  }
+  return manifest;
+}
+
+// ---- writing
+
+struct FileKind {
+  std::string_view suffix;  // of the lower-case file name
+  std::string_view media_type;
+  std::string_view format;  // ModelPack docs/config.md, "format"; empty if it says nothing
+};
+
+constexpr std::array<FileKind, 19> kFileKinds{{
+    {".safetensors", kWeightMediaType, "safetensors"},
+    {".gguf", kWeightMediaType, "gguf"},
+    {".onnx", kWeightMediaType, "onnx"},
+    {".pt", kWeightMediaType, "pt"},
+    {".pth", kWeightMediaType, "pt"},
+    {".bin", kWeightMediaType, ""},
+    {".h5", kWeightMediaType, ""},
+    {".msgpack", kWeightMediaType, ""},
+    {".npz", kWeightMediaType, ""},
+    {".md", kDocMediaType, ""},
+    {".pdf", kDocMediaType, ""},
+    {".png", kDocMediaType, ""},
+    {".jpg", kDocMediaType, ""},
+    {"license", kDocMediaType, ""},
+    {"license.txt", kDocMediaType, ""},
+    {"notice", kDocMediaType, ""},
+    {".py", kCodeMediaType, ""},
+    {".ipynb", kCodeMediaType, ""},
+    {".sh", kCodeMediaType, ""},
+}};
+
+const FileKind* kind_of(const RelativePath& path) {
+  std::string name = path.str().substr(path.str().rfind('/') + 1);
+  for (char& c : name) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  for (const FileKind& kind : kFileKinds) {
+    if (name.ends_with(kind.suffix)) return &kind;
+  }
+  return nullptr;
+}
+
+OrderedJson to_json(const Descriptor& descriptor) {
+  OrderedJson json;
+  json["mediaType"] = descriptor.media_type;
+  json["digest"] = descriptor.digest.str();
+  json["size"] = descriptor.size;
+  if (!descriptor.annotations.empty()) json["annotations"] = descriptor.annotations;
+  return json;
+}
+
+Descriptor layer_of(const ModelFile& file) {
+  Descriptor layer{file.media_type, file.digest, file.size, {}};
+  layer.annotations.emplace(kFilepathAnnotation, file.path.str());
+  if (file.pieces_root) {
+    layer.annotations.emplace(kPiecesRootAnnotation, to_hex(*file.pieces_root));
+  }
+  return layer;
+}
+
+// ModelPack docs/config.md. createdAt stays out: the same files must give the same digest.
+std::string config_json(const std::string& title, const std::vector<ModelFile>& files) {
+  std::set<std::string_view> formats;
+  OrderedJson diff_ids = OrderedJson::array();
+  for (const ModelFile& file : files) {
+    const FileKind* kind = kind_of(file.path);
+    if (kind != nullptr && !kind->format.empty()) formats.insert(kind->format);
+    diff_ids.push_back(file.digest.str());  // of the uncompressed layer, which a raw layer is
+  }
+  OrderedJson json;
+  json["descriptor"] = OrderedJson::object();
+  if (!title.empty()) json["descriptor"]["title"] = title;
+  json["config"] = OrderedJson::object();
+  if (formats.size() == 1) json["config"]["format"] = *formats.begin();
+  json["modelfs"]["type"] = "layers";
+  json["modelfs"]["diffIds"] = std::move(diff_ids);
+  return json.dump();
+}
+
+Descriptor describe_config(std::string_view text) {
+  BlobHasher hasher{BlobLayout(text.size())};
+  SHOAL_CHECK(hasher.update(std::as_bytes(std::span(text))).has_value(), "exactly its size");
+  Result<BlobHashes> hashes = hasher.finish();
+  SHOAL_CHECK(hashes.has_value() && hashes->pieces_root, "a config is never empty");
+  Descriptor config{std::string(kModelConfigMediaType), hashes->digest, text.size(), {}};
+  config.annotations.emplace(kPiecesRootAnnotation, to_hex(*hashes->pieces_root));
+  return config;
+}
+
+std::string manifest_json(const ModelManifest& manifest) {
+  OrderedJson json;
+  json["schemaVersion"] = 2;
+  json["mediaType"] = kManifestMediaType;
+  json["artifactType"] = kModelArtifactType;
+  json["config"] = to_json(manifest.config);
+  json["layers"] = OrderedJson::array();
+  for (const ModelFile& file : manifest.files) json["layers"].push_back(to_json(layer_of(file)));
+  std::map<std::string, std::string> annotations;
+  if (!manifest.title.empty()) annotations.emplace(kTitleAnnotation, manifest.title);
+  if (manifest.origin) annotations.emplace(kOriginAnnotation, *manifest.origin);
+  if (!annotations.empty()) json["annotations"] = annotations;
+  return json.dump();
+}
+
+}  // namespace
+
+std::string_view model_media_type(const RelativePath& path) {
+  const FileKind* kind = kind_of(path);
+  return kind != nullptr ? kind->media_type : kWeightConfigMediaType;
+}
+
+std::uint64_t ModelManifest::total_size() const {
+  std::uint64_t total = 0;  // cannot overflow: kMaxModelFiles * kMaxBlobSize < 2^64
+  for (const ModelFile& file : files) total += file.size;
+  return total;
+}
+
+Result<ModelManifest> ModelManifest::parse(std::span<const std::byte> json) {
+  return parse(std::string_view(reinterpret_cast<const char*>(json.data()), json.size()));
+}
+
+Result<ModelManifest> ModelManifest::parse(std::string_view json) {
+  auto named = [](const Error& error) { return fail(error.with_context("manifest")); };
+  if (json.size() > kMaxManifestSize) return named({Errc::kInvalid, "larger than 4 MiB"});
+  if (json_depth(json) > kMaxJsonDepth) return named({Errc::kInvalid, "nested too deeply"});
+  Json parsed = Json::parse(json, nullptr, /*allow_exceptions=*/false);
+  if (parsed.is_discarded()) return named({Errc::kInvalid, "not JSON"});
+  Result<ModelManifest> manifest = read_manifest(parsed);
+  if (!manifest) return named(manifest.error());
+  return manifest;
+}
+
+Result<ModelDocuments> make_model(std::string title, std::vector<ModelFile> files,
+                                  std::optional<std::string> origin) {
+  SHOAL_TRY(check_files(files));
+  SHOAL_TRY(check_title(title));
+  if (origin) SHOAL_TRY(check_origin(*origin));
+  for (ModelFile& file : files) {
+    std::string where = "'" + escape_for_message(file.path.str()) + "'";
+    if (file.media_type.empty()) file.media_type = model_media_type(file.path);
+    if (Result<BlobLayout> layout = BlobLayout::of_size(file.size); !layout) {
+      return fail(layout.error().with_context(where));
+    }
+    if (file.pieces_root.has_value() != (file.size > 0)) {
+      return invalid(where + ": a file has a pieces root exactly when it is not empty");
+    }
+  }
+  std::sort(files.begin(), files.end(),
+            [](const ModelFile& a, const ModelFile& b) { return a.path < b.path; });
+  ModelDocuments documents;
+  documents.config_json = config_json(title, files);
+  documents.manifest.title = std::move(title);
+  documents.manifest.origin = std::move(origin);
+  documents.manifest.config = describe_config(documents.config_json);
+  documents.manifest.files = std::move(files);
+  documents.manifest_json = manifest_json(documents.manifest);
+  if (documents.manifest_json.size() > kMaxManifestSize) {
+    return invalid("the manifest of " + std::to_string(documents.manifest.files.size()) +
+                   " files is larger than 4 MiB");
+  }
+  documents.manifest_digest = digest_of(documents.manifest_json);
+  return documents;
+}
+
+}  // namespace shoal::content
