@@ -1,0 +1,180 @@
+// What travels over the agent's local socket, as values. docs/formats/agent-api.md has the JSON.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/result.h"
+#include "core/base/unique_fd.h"
+#include "core/base/units.h"
+#include "core/content/digest.h"
+
+namespace shoal::agent_client {
+
+struct AgentStatus {
+  std::string node;
+  std::string epoch;
+  std::string version;
+  std::string tracker_url;
+  bool tracker_connected = false;
+  std::string tracker_error;         // a sentence; empty when connected
+  std::uint64_t store_used = 0;      // bytes
+  std::uint64_t store_capacity = 0;  // bytes; 0: bounded by the file system only
+  std::uint64_t store_free = 0;      // bytes free on the store's file system
+  std::uint64_t blobs = 0;
+  double peers_rate = 0;  // bytes per second received from peers
+  double origin_rate = 0;
+  double upload_rate = 0;
+  std::uint64_t peers = 0;
+};
+
+struct BlobInfo {
+  content::Digest digest;
+  std::uint64_t size = 0;
+  std::uint64_t bytes_have = 0;
+  std::string state;  // live, complete, failed, revoked
+  bool pinned = false;
+  bool opened = false;
+  std::optional<std::chrono::milliseconds> last_used_ago;  // none: never read
+  std::vector<std::string> references;
+};
+
+enum class IngestMode { kCopy, kInPlace, kHash };
+
+struct IngestState {
+  enum class Phase { kRunning, kDone, kFailed };
+  Phase phase = Phase::kRunning;
+  std::uint64_t bytes_done = 0;
+  std::uint64_t bytes_total = 0;
+  // Known once done
+  content::Digest digest;
+  std::uint64_t size = 0;
+  std::optional<content::Hash32> pieces_root;  // none for an empty file
+  std::string how;                             // reflink, copy, in-place, hash, present
+  std::optional<Error> error;                  // kFailed
+};
+
+struct BlobOrigin {
+  content::Digest blob;
+  std::string url;
+};
+
+struct PublishRequest {
+  std::string reference;
+  std::string manifest;  // the document's text
+  std::string config;
+  std::vector<BlobOrigin> origins;
+};
+
+enum class PullClass { kPlan, kPrefetch, kBackground };
+
+struct PullStarted {
+  std::string pull;
+  content::Digest manifest;
+};
+
+struct FileProgress {
+  std::string path;
+  content::Digest digest;
+  std::uint64_t size = 0;
+  std::uint64_t bytes_done = 0;
+};
+
+struct PullProgress {
+  enum class Phase { kRunning, kComplete, kFailed, kCancelled };
+  std::uint64_t version = 0;
+  Phase phase = Phase::kRunning;
+  content::Digest manifest;
+  std::string reference;
+  std::uint64_t bytes_total = 0;
+  std::uint64_t bytes_done = 0;
+  std::uint64_t bytes_peers = 0;
+  std::uint64_t bytes_origin = 0;
+  std::uint64_t bytes_local = 0;  // were in the store before
+  double rate = 0;                // bytes per second
+  std::optional<std::chrono::milliseconds> eta;
+  std::string waiting_for;  // a sentence; empty while bytes flow
+  std::vector<FileProgress> files;
+  std::optional<Error> error;
+};
+
+struct OpenedBlob {
+  UniqueFd data;   // read-only; only what `ready` says may be read
+  UniqueFd ready;  // for store::ReadyReader
+  std::uint64_t size = 0;
+  std::uint64_t piece_length = 0;
+  std::string state;  // live, complete, failed, revoked
+};
+
+enum class WantClass { kFault, kWindow, kPlan };
+
+struct Want {
+  content::Digest digest;
+  std::vector<ByteRange> ranges;
+  std::chrono::milliseconds by{2000};  // from now
+  WantClass want_class = WantClass::kWindow;
+};
+
+struct Pinned {
+  std::string reference;  // empty if pinned by its manifest's digest
+  content::Digest manifest;
+};
+
+struct VerifyState {
+  enum class Phase { kRunning, kDone, kFailed };
+  struct BadFile {
+    content::Digest digest;
+    std::string path;
+    std::uint64_t pieces = 0;  // how many do not match
+  };
+  Phase phase = Phase::kRunning;
+  std::uint64_t bytes_done = 0;
+  std::uint64_t bytes_total = 0;
+  std::vector<BadFile> bad;
+  std::optional<Error> error;  // kFailed
+};
+
+struct GcResult {
+  struct Kept {
+    content::Digest digest;
+    std::string reason;
+  };
+  std::uint64_t freed_bytes = 0;
+  std::vector<content::Digest> evicted;
+  std::vector<Kept> kept;
+};
+
+struct Explanation {
+  struct Source {
+    std::string kind;  // peer, origin
+    std::string name;
+    double rate = 0;              // bytes per second
+    std::uint64_t in_flight = 0;  // bytes
+  };
+  struct Wait {
+    std::string kind;  // piece, peer, lease, disk, limit, source
+    std::string text;
+    std::chrono::milliseconds since{0};
+  };
+  struct File {
+    std::string path;
+    content::Digest digest;
+    std::uint64_t size = 0;
+    std::uint64_t pieces_have = 0;
+    std::uint64_t pieces_total = 0;
+    std::vector<Source> sources;
+    std::vector<Wait> waits;
+    std::vector<std::string> last_errors;
+  };
+  std::string reference;
+  content::Digest manifest;
+  std::string state;
+  std::string waiting_for;
+  std::vector<File> files;
+};
+
+}  // namespace shoal::agent_client
