@@ -45,6 +45,7 @@ class Condition : OneThreadOnly {
   const Executor executor_;
   // Owner thread only
   std::list<Waiter*> waiters_;
+  std::size_t waiting_ = 0;  // wait() calls that have not returned, notified ones included
   bool closed_ = false;
 };
 

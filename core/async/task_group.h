@@ -55,7 +55,6 @@ class TaskGroup : OneThreadOnly {
   };
   using Entries = std::list<Entry>;
 
-  Task<Status> run(std::string name, Task<void> task);
   void finished(Entries::iterator entry, std::exception_ptr failure, const Status& status);
 
   // Constant after construction
