@@ -7,6 +7,13 @@
 # shoal_benchmark(NAME SOURCES ... PRIVATE targets...)
 # shoal_fuzzer(NAME SOURCES ... PRIVATE targets...)
 #   A libFuzzer program; its seed corpus is tests/fuzz/corpus/NAME.
+#
+# Targets that collect: shoal_tests (all), shoal_unit_tests, shoal_threaded_tests, shoal_fuzzers.
+# The sanitizer builds compile only what they run.
+
+foreach(collection shoal_tests shoal_unit_tests shoal_threaded_tests shoal_fuzzers)
+  add_custom_target(${collection})
+endforeach()
 
 function(shoal_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;HEADERS;PUBLIC;PRIVATE" ${ARGN})
@@ -46,6 +53,26 @@ function(shoal_test name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT})
+  add_dependencies(shoal_tests ${name})
+  foreach(label unit threaded)
+    if(label IN_LIST arg_LABELS)
+      add_dependencies(shoal_${label}_tests ${name})
+    endif()
+  endforeach()
+endfunction()
+
+# shoal_script_test(NAME LABELS labels... COMMAND words... [TIMEOUT seconds])
+#   A test that is a script; the compiled programs are not involved.
+function(shoal_script_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "LABELS;COMMAND" ${ARGN})
+  if(NOT SHOAL_BUILD_TESTS OR SHOAL_SANITIZE)
+    return()  # sanitizers say nothing about a script
+  endif()
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 120)
+  endif()
+  add_test(NAME ${name} COMMAND ${arg_COMMAND})
+  set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT})
 endfunction()
 
 function(shoal_benchmark name)
@@ -67,4 +94,5 @@ function(shoal_fuzzer name)
   target_link_libraries(${name} PRIVATE shoal_options ${arg_PRIVATE})
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/fuzz")
+  add_dependencies(shoal_fuzzers ${name})
 endfunction()

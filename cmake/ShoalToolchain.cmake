@@ -23,7 +23,7 @@ endif()
 
 option(SHOAL_WARNINGS_AS_ERRORS "Fail the build on a warning" OFF)
 option(SHOAL_CUDA "Build the parts that need the CUDA Toolkit" OFF)
-option(SHOAL_VERIFY_HEADERS "Compile each public header alone" OFF)
+option(SHOAL_VERIFY_HEADERS "Make targets that compile each public header alone" ON)
 set(SHOAL_SANITIZE "" CACHE STRING "Value for -fsanitize=, empty for none")
 
 add_library(shoal_options INTERFACE)
