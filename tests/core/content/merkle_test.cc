@@ -2,22 +2,15 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <iostream>
+#include <algorithm>
 
 #include "core/content/leaf_hash.h"
 #include "core/content/piece_hasher.h"
 #include "tests/core/content/naive_tree.h"
+#include "tests/core/content/test_seed.h"
 
 namespace shoal::content {
 namespace {
-
-std::uint64_t test_seed() {
-  const char* given = std::getenv("SHOAL_TEST_SEED");
-  std::uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : random_u64();
-  std::cout << "SHOAL_TEST_SEED=" << seed << "\n";
-  return seed;
-}
 
 // Sizes where the shape of the tree changes, and some in between.
 std::vector<std::size_t> interesting_sizes(SeededRandom& random) {
