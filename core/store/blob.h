@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <shared_mutex>
 #include <span>
 #include <string>
@@ -37,13 +38,14 @@ class BlobListener {
   virtual void pieces_lost(const content::Digest& blob, const content::PieceSet& pieces) = 0;
 };
 
+class Blob;
+
 // What another process needs to read a blob while it arrives: both descriptors are read-only and
 // opened for it alone. The blob counts as opened, and is not evicted, until the lease is gone.
 //
-// Thread: one at a time. Lifetime: may outlive the Blob and the store.
+// Thread: one at a time. Lifetime: keeps the Blob alive; must end before the store's file system.
 class ReadLease {
  public:
-  ReadLease(UniqueFd data, UniqueFd ready, std::shared_ptr<std::atomic<int>> open_readers);
   ReadLease(ReadLease&&) noexcept = default;
   ReadLease& operator=(ReadLease&& other) noexcept;
   ~ReadLease();
@@ -52,10 +54,24 @@ class ReadLease {
   int ready_fd() const { return ready_.get(); }
 
  private:
+  friend class Blob;
+  ReadLease(std::shared_ptr<Blob> blob, UniqueFd data, UniqueFd ready);
+  void end();
+
+  std::shared_ptr<Blob> blob_;  // shared with the store and its callers; null after a move
   UniqueFd data_;
   UniqueFd ready_;
-  // Shared by the blob and all its leases.
-  std::shared_ptr<std::atomic<int>> open_readers_;
+};
+
+// What the store knows of a blob without opening it. Internal to core/store.
+struct BlobAccount {
+  std::atomic<int> open_readers{0};
+  std::atomic<std::int64_t> last_used_ns{0};
+  std::atomic<std::uint64_t> used{0};  // bytes counted against the store's capacity
+  std::atomic<std::uint32_t> have_count{0};
+  std::atomic<bool> durable{false};
+  std::atomic<bool> failed{false};     // withdrawn, or its in-place source cannot be used
+  std::atomic<bool> withdrawn{false};  // for as long as this process lasts
 };
 
 struct RecheckProgress {
@@ -70,7 +86,7 @@ struct StoreContext;
 // serve) from many at once without waiting for one another.
 // Lifetime: held by shared_ptr: by the store while the blob is incomplete or not yet safe on disk,
 // and by everybody who found it. May outlive the store, then as a removed blob does.
-class Blob {
+class Blob : public std::enable_shared_from_this<Blob> {
  public:
   ~Blob();
   Blob(const Blob&) = delete;
@@ -102,8 +118,8 @@ class Blob {
   //   invalid   the bytes are not whole pieces of this blob (nothing done)
   //   corrupt   a piece does not match its hash; the message names it. It and those after it are
   //             not written, those before it are ready
-  //   no_space  the store or the disk is full. None of the call's new pieces is ready; all earlier
-  //             ones stay, and the same call may succeed later
+  //   no_space  the store or the disk is full; the message names the pieces. They and those after
+  //             them are not ready; all others stay, and the same call may succeed later
   //   conflict  the blob was removed or withdrawn
   //   internal  the disk failed. As no_space
   Result<std::uint32_t> commit(content::PieceIndex first, std::span<const std::byte> bytes,
@@ -112,16 +128,16 @@ class Blob {
   // Fills `out`, of range.length bytes, from ready pieces.
   // Errors: unavailable when a piece of the range is not ready; invalid outside the blob; conflict
   // when an in-place source changed (the blob is then failed); internal when the disk failed.
-  Status read(ByteRange range, std::span<std::byte> out) const;
+  Status read(ByteRange range, std::span<std::byte> out);
 
   // The descriptor from which the bytes of `range` may be sent now (sendfile at the same offsets).
   // Open read-only and valid as long as this Blob; do not move its file position.
   // Errors: as read().
-  Result<int> serve(ByteRange range) const;
+  Result<int> serve(ByteRange range);
 
-  // Errors: overloaded without free descriptors; conflict as read().
+  // Errors: overloaded without free descriptors; conflict as read(). Nothing need be ready yet.
   Result<ReadLease> open_reader();
-  int open_readers() const { return open_readers_->load(std::memory_order_relaxed); }
+  int open_readers() const { return account_->open_readers.load(std::memory_order_relaxed); }
 
   // Makes every piece that is ready now survive a power cut. Blocks on the disk.
   // Errors: internal when the disk failed: then all pieces that were not safe before are taken back
@@ -129,14 +145,15 @@ class Blob {
   // be written: the pieces stay ready, and are checked again after a restart.
   Status sync();
   // All pieces are ready and survive a power cut.
-  bool durable() const;
-  // Bytes of pieces that are ready and would have to be checked again after a power cut.
+  bool durable() const { return account_->durable.load(std::memory_order_acquire); }
+  // About how many bytes of ready pieces would have to be checked again after a power cut.
   std::uint64_t unsynced_bytes() const;
 
   // After a restart: looks at pieces that are in the file but not in the record of what is safe,
   // and makes the good ones ready. Call until done, with the bytes to read per call (at least one
   // piece is read). Errors: internal when the disk failed: the piece counts as absent, go on.
   Result<RecheckProgress> recheck(std::uint64_t budget);
+  bool needs_recheck() const;
 
   // Reads those of `pieces` that are ready again and takes back the ones that do not match: on disk
   // first, then in a new ready map without them; the old one is marked revoked. Returns them.
@@ -144,67 +161,76 @@ class Blob {
   Result<content::PieceSet> scrub(content::PieceRange pieces);
 
   // This content must not be used any more: readers get the state failed, nothing is served,
-  // nothing is taken in. For good, until removed from the store.
+  // nothing is taken in. Lasts as long as this process: remove the blob from the store.
   void withdraw(const std::string& reason);
-  bool failed() const { return failed_.load(std::memory_order_acquire); }
+  bool failed() const { return account_->failed.load(std::memory_order_acquire); }
 
  private:
   friend class BlobStore;
+  friend class ReadLease;
+  // Held by a commit from its first write to its last bit.
+  using CommitLock = std::shared_lock<std::shared_mutex>;
 
-  Blob(std::shared_ptr<StoreContext> context, content::PieceTable table, const BlobMeta& meta,
-       std::string directory);
+  Blob(std::shared_ptr<StoreContext> context, std::shared_ptr<BlobAccount> account,
+       content::PieceTable table, const BlobMeta& meta, std::string directory);
 
-  // For the store. `trusted` pieces are ready from the start; an incomplete blob is `writable`.
-  Status open_files(const content::PieceSet& trusted, bool writable);
+  // For the store: opens the files. `trusted` pieces are ready from the start; whatever else the
+  // data file may hold has to pass recheck(). An in-place blob is checked and trusted whole.
+  Status start(const content::PieceSet& trusted);
+  // For the store: nothing of this object may change the directory any more.
   void mark_removed();
+  // For import: verifies what the data file holds of a piece, and publishes it if good.
+  Result<bool> adopt_stored(content::PieceIndex piece, std::vector<std::byte>& buffer,
+                            bool write_again);
 
+  void note_use();
+  CommitLock enter_commit();
   Status check_usable() const;
-  Status check_source() const;
-  Status check_range(ByteRange range) const;
-  content::PieceSet read_and_verify(content::PieceRange pieces, std::vector<std::byte>& buffer,
-                                    std::uint64_t& bytes_read) const;
+  Status check_source();
+  Status check_readable(ByteRange range);
+  Result<bool> stored_matches(content::PieceIndex piece, std::vector<std::byte>& buffer) const;
   Result<std::uint32_t> write_and_publish(content::PieceRange pieces,
                                           std::span<const std::byte> bytes);
-  Result<content::PieceSet> charge(content::PieceRange pieces);
-  void uncharge(const content::PieceSet& pieces);
+  Result<std::vector<content::PieceIndex>> charge(content::PieceRange pieces);
+  void uncharge(const std::vector<content::PieceIndex>& pieces);
+  void settle(content::PieceRange pieces, const std::vector<content::PieceIndex>& charged);
+  std::uint64_t bytes_of(const std::vector<content::PieceIndex>& pieces) const;
   std::uint32_t publish(content::PieceRange pieces);
+  Result<std::shared_ptr<UniqueFd>> writable_file();
   Status start_inode(const content::PieceSet& pieces);
-  Status take_back(const content::PieceSet& pieces);
+  Status retain(const content::PieceSet& allowed);
   Status write_record(const content::PieceSet& pieces);
 
-  // Constant after open_files().
+  // Constant after start().
   const std::shared_ptr<StoreContext> context_;  // shared by the store and all its blobs
+  const std::shared_ptr<BlobAccount> account_;   // shared with the store's entry
   const content::PieceTable table_;
   const std::string directory_;
-  const std::string ready_path_;
   const Reservation reservation_;
   const std::optional<InPlaceSource> source_;
-  const std::shared_ptr<std::atomic<int>> open_readers_;  // shared with the leases
-  UniqueFd read_fd_;
-  std::shared_ptr<UniqueFd> write_fd_;  // shared with the write-back queue; null when complete
+  std::shared_ptr<UniqueFd> read_fd_;  // shared with the write-back queue
 
   // The current inode of the ready map, owned by inodes_.
   std::atomic<ReadyWriter*> ready_{nullptr};
-  mutable std::atomic<std::uint64_t> version_{0};
-  mutable std::atomic<bool> failed_{false};
+  std::atomic<std::uint64_t> version_{0};
   std::atomic<bool> removed_{false};
-  std::atomic<bool> durable_{false};
+  std::atomic<std::uint32_t> synced_count_{0};
 
-  // A commit holds commits_ shared from its first write to its last bit; taking pieces back holds
-  // it alone. gate_ is held while waiting for commits_, so that neither starves the other.
+  // Commits hold commits_ shared; taking pieces back holds it alone. gate_ is held while waiting
+  // for commits_, so that neither side starves the other.
   std::mutex gate_;
   std::shared_mutex commits_;
 
-  // Serialises sync(), scrub() and removal. Before commits_, before mutex_.
-  mutable std::mutex sync_mutex_;
+  // Serialises sync(), taking back and removal. Locked before commits_, and commits_ before mutex_.
+  std::mutex sync_mutex_;
   content::PieceSet synced_;                          // guarded by sync_mutex_
   std::vector<std::unique_ptr<ReadyWriter>> inodes_;  // guarded by sync_mutex_
-  std::uint64_t epoch_ = 0;                           // guarded by sync_mutex_
+  std::string ready_path_;                            // guarded by sync_mutex_
 
   mutable std::mutex mutex_;
-  content::PieceSet charged_;    // guarded by mutex_: pieces whose bytes are counted as used
-  content::PieceSet unchecked_;  // guarded by mutex_: perhaps in the file, see recheck()
-  std::atomic<std::uint64_t> unsynced_bytes_{0};
+  std::shared_ptr<UniqueFd> write_fd_;  // guarded by mutex_; null while durable
+  content::PieceSet charged_;           // guarded by mutex_: pieces whose bytes are counted
+  content::PieceSet unchecked_;         // guarded by mutex_: perhaps in the file, see recheck()
 };
 
 }  // namespace shoal::store

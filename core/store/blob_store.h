@@ -102,8 +102,8 @@ class BlobStore {
   BlobStore& operator=(const BlobStore&) = delete;
 
   // Makes an empty blob for the table, with its space (kFull) counted and set aside; makes room by
-  // eviction if needed. A blob of that digest that exists already is returned as it is. Survives a
-  // power cut on return. Blocks.
+  // eviction if needed. A blob of that digest that exists already is returned, with the pins and
+  // annotations added. Survives a power cut on return. Blocks.
   // Errors:
   //   no_space  the store or the disk is full, with what could be done
   //   conflict  a blob of that digest exists with another pieces root, or is being made just now
@@ -114,6 +114,8 @@ class BlobStore {
   // Errors: not_found; unavailable when it is an in-place blob whose source is gone or changed;
   // conflict while it is being made.
   Result<std::shared_ptr<Blob>> find(const content::Digest& digest);
+  // The same without counting as use.
+  Result<std::shared_ptr<Blob>> find_quietly(const content::Digest& digest);
 
   // All blobs, by digest. Opens nothing.
   std::vector<BlobInfo> list() const;
@@ -174,22 +176,51 @@ class BlobStore {
 
  private:
   struct Entry;
+  // What create(), import() and add_in_place() ask of creation.
+  struct Order {
+    BlobMeta meta;
+    int reflink_source = -1;  // share blocks with this file if possible
+  };
+  struct Made {
+    std::shared_ptr<Blob> blob;
+    bool existed = false;
+    bool reflinked = false;
+  };
 
-  BlobStore(std::shared_ptr<StoreContext> context, UniqueFd store_lock, UniqueFd runtime_lock);
+  BlobStore(std::shared_ptr<StoreContext> context, std::uint64_t sync_after, UniqueFd store_lock,
+            UniqueFd runtime_lock);
 
   Status load();
-  Status load_blob(const std::string& hex, const std::string& directory);
+  void load_blob(const std::string& hex);
+  Result<std::unique_ptr<Entry>> read_entry(const std::string& hex);
+  void discard(const std::string& hex, const std::string& why);
   Result<std::shared_ptr<Blob>> open_blob(Entry& entry);
-  Result<Entry*> begin_creation(const content::PieceTable& table);
-  Result<std::shared_ptr<Blob>> build(const content::PieceTable& table, BlobMeta meta,
-                                      int reflink_source, bool& reflinked);
+  Result<Entry*> lookup(const content::Digest& digest) const;
+  Result<Made> make(const content::PieceTable& table, Order order);
+  Result<std::shared_ptr<Blob>> existing(const content::PieceTable& table, const BlobMeta& wanted);
+  bool reserve_name(const BlobMeta& meta, const std::shared_ptr<BlobAccount>& account);
+  Result<Made> build(const content::PieceTable& table, const Order& order,
+                     const std::shared_ptr<BlobAccount>& account);
+  Status fill_directory(const content::PieceTable& table, const Order& order,
+                        const std::string& directory, bool& reflinked);
+  Status fill_from(Blob& blob, int source, bool reflinked, const ImportOptions& options);
+  Status write_meta(const BlobMeta& meta, const std::string& directory);
   Status change_meta(const content::Digest& digest, const std::function<void(BlobMeta&)>& change);
+  enum class RemoveWhen { kUnpinned, kEvictable, kAlways };
+  Status remove_if(const content::Digest& digest, RemoveWhen when);
   BlobInfo describe(const Entry& entry) const;
+  std::vector<std::shared_ptr<Blob>> live_blobs() const;
+  void note_use(std::int64_t at_least_newer_ns);
 
   // Constant after construction.
   const std::shared_ptr<StoreContext> context_;  // shared with the blobs
+  const std::uint64_t sync_after_;
   UniqueFd store_lock_;
   UniqueFd runtime_lock_;
+
+  // Serialise slow work; locked before mutex_. room_mutex_ before change_mutex_.
+  std::mutex room_mutex_;    // one eviction at a time
+  std::mutex change_mutex_;  // changes of blob directories: meta.json, naming, removal
 
   mutable std::mutex mutex_;
   std::map<content::Digest, std::unique_ptr<Entry>> entries_;  // guarded by mutex_

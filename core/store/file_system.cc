@@ -38,8 +38,8 @@ Status replace_file(FileSystem& fs, const std::string& path, std::span<const std
   return fs.rename(fresh, path);
 }
 
-Status ensure_directory(FileSystem& fs, const std::string& path) {
-  auto made = fs.make_directory(path);
+Status ensure_directory(FileSystem& fs, const std::string& path, mode_t permissions) {
+  auto made = fs.make_directory(path, permissions);
   if (!made && made.error().code() == Errc::kConflict) return {};
   return made;
 }

@@ -28,6 +28,7 @@ struct FileStat {
   std::uint64_t inode = 0;
   std::uint64_t allocated = 0;  // bytes the file system has set aside for it
   bool directory = false;
+  bool regular = false;
 };
 
 struct SpaceStat {
@@ -83,7 +84,7 @@ class FileSystem {
   virtual Status rename(const std::string& from, const std::string& to) = 0;
   virtual Status unlink(const std::string& path) = 0;
   // conflict when the name is taken.
-  virtual Status make_directory(const std::string& path) = 0;
+  virtual Status make_directory(const std::string& path, mode_t permissions = 0700) = 0;
   virtual Status remove_directory(const std::string& path) = 0;
   // Names in a directory without "." and "..", sorted.
   virtual Result<std::vector<std::string>> list(const std::string& path) = 0;
@@ -122,7 +123,7 @@ Status replace_file(FileSystem& fs, const std::string& path, std::span<const std
                     mode_t permissions = 0600);
 
 // Like make_directory, but content when the directory exists.
-Status ensure_directory(FileSystem& fs, const std::string& path);
+Status ensure_directory(FileSystem& fs, const std::string& path, mode_t permissions = 0700);
 
 // Removes a file, or a directory with everything in it. Content when there is nothing.
 Status remove_all(FileSystem& fs, const std::string& path);

@@ -7,12 +7,10 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <optional>
 
 #include "core/base/result.h"
-#include "core/base/unique_fd.h"
 #include "core/content/digest.h"
 #include "core/content/layout.h"
 #include "core/content/piece_set.h"
@@ -89,7 +87,10 @@ class ReadyReader {
       : base_(base), length_(length), layout_(layout) {}
 
   const ReadyHeader& header() const { return *reinterpret_cast<const ReadyHeader*>(base_); }
-  std::uint64_t word(std::size_t index) const;
+  const std::uint64_t* words() const {
+    return reinterpret_cast<const std::uint64_t*>(base_ + sizeof(ReadyHeader));
+  }
+  Status usable() const;
 
   const std::byte* base_ = nullptr;
   std::size_t length_ = 0;

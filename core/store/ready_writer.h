@@ -44,11 +44,10 @@ class ReadyWriter {
   std::uint32_t publish(content::PieceRange pieces);
 
   // No bit may be set after one of these two; the state complete may change to either.
-  void fail();
+  void withdraw();
   void revoke();
 
   ReadyState state() const;
-  bool has(content::PieceIndex piece) const;
   // Whether all of `pieces` are set.
   bool has(content::PieceRange pieces) const;
   std::uint32_t count() const;

@@ -39,7 +39,8 @@ FileStat to_file_stat(const struct ::stat& st) {
       .mtime_ns = static_cast<std::int64_t>(st.st_mtim.tv_sec) * 1'000'000'000 + st.st_mtim.tv_nsec,
       .inode = st.st_ino,
       .allocated = static_cast<std::uint64_t>(st.st_blocks) * 512,
-      .directory = S_ISDIR(st.st_mode)};
+      .directory = S_ISDIR(st.st_mode),
+      .regular = S_ISREG(st.st_mode)};
 }
 
 class RealFileSystem final : public FileSystem {
@@ -149,8 +150,8 @@ class RealFileSystem final : public FileSystem {
     return {};
   }
 
-  Status make_directory(const std::string& path) override {
-    if (::mkdir(path.c_str(), 0755) != 0) return os_error("make directory", path);
+  Status make_directory(const std::string& path, mode_t permissions) override {
+    if (::mkdir(path.c_str(), permissions) != 0) return os_error("make directory", path);
     return {};
   }
 
