@@ -66,8 +66,8 @@ T& find_or_make(std::string_view name, std::string_view help, const Labels& labe
     SHOAL_CHECK(
         family->second.instruments.size() == 1 ||
             std::all_of(family->second.instruments.begin(), family->second.instruments.end(),
-                        [&](const auto& entry) {
-                          return entry.first == it->first ||
+                        [added_entry = it](const auto& entry) {
+                          return entry.first == added_entry->first ||
                                  std::holds_alternative<std::unique_ptr<T>>(entry.second);
                         }),
         "metric used with two kinds: " + std::string(name));
