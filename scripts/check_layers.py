@@ -96,7 +96,7 @@ BANNED = (
      r"|fcntl\.h|sys/.*|netinet/.*|time\.h|ctime|random)>|\b(steady|system)_clock::now\b"
      r"|\brandom_u64\(|\brandom_hex\(",
      ("core/swarm",), (), "core/swarm only decides: no I/O, no threads, no clock, no entropy"),
-    (r"\bsleep_for\b|\bsleep_until\b|\busleep\(|\bnanosleep\(", ("tests",),
+    (r"\bthis_thread::sleep_|\busleep\(|\bnanosleep\(", ("tests",),
      ("tests/bench", "tests/e2e"), "tests wait for events, never for time"),
 )
 
