@@ -226,7 +226,8 @@ class Downloads {
   void tracker_down(Time now);
   void lease_granted(LeaseKind kind, BlobId blob, std::span<const content::PieceRange> pieces,
                      Time now);
-  void lease_denied(LeaseKind kind, BlobId blob, Duration retry_after, Time now);
+  void lease_denied(LeaseKind kind, BlobId blob, LeaseRefusal refusal, Duration retry_after,
+                    Time now);
   // The tracker took these back, or did not accept them after a reconnect.
   void lease_ended(LeaseKind kind, BlobId blob, std::span<const content::PieceRange> pieces,
                    Time now);

@@ -85,15 +85,9 @@ class LeaseTable {
   void node_active(NodeId node, BlobId blob, Time now);
 
   struct Answer {
-    std::vector<content::PieceRange> granted;  // ascending within each candidate
-    Duration retry_after{};                    // when nothing was granted
-    enum class Reason : std::uint8_t {
-      kGranted,
-      kStarting,  // the tracker's first heartbeat
-      kBusy,      // enough others read this origin
-      kTaken,     // all of it is leased to others or there already: it will come from peers
-      kNoOrigin,  // no origin, or blob or node unknown
-    } reason = Reason::kGranted;
+    std::vector<content::PieceRange> granted;     // ascending within each candidate
+    LeaseRefusal refusal = LeaseRefusal::kTaken;  // when nothing was granted
+    Duration retry_after{};                       // when nothing was granted
     std::string etag;  // of the origin, as the first lessee reported it; may be empty
   };
   Answer ask(NodeId node, const LeaseAsk& ask, Time now);
@@ -130,15 +124,23 @@ class LeaseTable {
     std::vector<content::PieceRange> pieces;
     Time progress;
   };
+  // Who holds leases of one origin.
+  struct Readers {
+    std::unordered_map<NodeId, std::size_t> leases;
+    std::unordered_map<RackId, std::size_t> nodes;
+  };
+  using Leases = std::map<std::pair<BlobId, LeaseKind>, Lease>;
+
   // The fleet, or one rack, for one blob.
   struct Scope {
     content::PieceSet present;
     content::PieceSet leased;
   };
   struct Node {
+    NodeId id;
     RackId rack;
     std::unordered_map<BlobId, RunSet> has;
-    std::map<std::pair<BlobId, LeaseKind>, Lease> leases;
+    Leases leases;
   };
   struct Blob {
     content::BlobLayout layout;
@@ -154,7 +156,9 @@ class LeaseTable {
   void recompute(BlobId id, Blob& blob, RackId rack);
   void finish(Node& node, BlobId id, Blob& blob, content::PieceRange pieces, Time now);
   void end_lease(Node& node, BlobId id, Blob& blob, LeaseKind kind);
-  bool may_read_origin(NodeId id, const Node& node, OriginId origin) const;
+  Lease& open_lease(Node& node, BlobId id, const Blob& blob, LeaseKind kind, Time now);
+  Leases::iterator close_lease(Node& node, const Blob& blob, Leases::iterator it);
+  bool may_read_origin(const Node& node, OriginId origin) const;
   void grant(Node& node, const LeaseAsk& ask, Blob& blob, std::uint64_t bytes, Time now,
              std::vector<content::PieceRange>& out);
   Duration retry_after(NodeId node) const;
@@ -164,6 +168,7 @@ class LeaseTable {
   std::unordered_map<NodeId, Node> nodes_;
   std::unordered_map<BlobId, Blob> blobs_;
   std::unordered_map<RackId, std::size_t> rack_members_;
+  std::unordered_map<OriginId, Readers> readers_;
 };
 
 }  // namespace shoal::swarm

@@ -39,17 +39,19 @@ class RunSet {
   std::uint32_t count() const { return count_; }
   bool complete() const { return complete_; }
 
-  bool any(std::uint32_t run) const { return complete_ || bit(run, 0); }
-  bool full(std::uint32_t run) const { return complete_ || bit(run, words_per_map_); }
+  bool any(std::uint32_t run) const { return complete_ || (words_ && bit(run, 0)); }
+  bool full(std::uint32_t run) const { return complete_ || (words_ && bit(run, words_per_map_)); }
   RunMask mask(const content::BlobLayout& layout, std::uint32_t run) const;
   bool contains(const content::BlobLayout& layout, content::PieceIndex piece) const;
   bool contains(const content::BlobLayout& layout, content::PieceRange pieces) const;
 
   // 64 runs at once: bit i of word w is run 64 w + i. Bits beyond the last run may be set when the
   // set is complete, and are clear otherwise.
-  std::uint64_t any_word(std::uint32_t word) const { return complete_ ? ~0ULL : words_[word]; }
+  std::uint64_t any_word(std::uint32_t word) const {
+    return complete_ ? ~0ULL : words_ ? words_[word] : 0;
+  }
   std::uint64_t full_word(std::uint32_t word) const {
-    return complete_ ? ~0ULL : words_[words_per_map_ + word];
+    return complete_ ? ~0ULL : words_ ? words_[words_per_map_ + word] : 0;
   }
 
   content::PieceSet pieces(const content::BlobLayout& layout) const;

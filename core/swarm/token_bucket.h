@@ -30,7 +30,7 @@ class TokenBucket {
   bool take(Class cls, std::uint64_t bytes, Time now);
   // Gives back what was taken but not used.
   void give_back(Class cls, std::uint64_t bytes);
-  // When a take() for `cls` can succeed; `now` or earlier if at once.
+  // When a take() for `cls` may succeed, at the earliest; `now` if at once.
   Time ready_at(Class cls, Time now) const;
 
  private:

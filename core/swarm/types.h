@@ -62,5 +62,17 @@ enum class LeaseKind : std::uint8_t {
   kOrigin,  // may read these pieces from the origin
   kRack,    // may bring these pieces into its rack from peers elsewhere
 };
+// "origin", "rack".
+std::string_view lease_kind_name(LeaseKind kind);
+
+// Why a lease was not granted.
+enum class LeaseRefusal : std::uint8_t {
+  kStarting,  // the tracker's first heartbeat
+  kBusy,      // enough others read this origin
+  kTaken,     // all of it is leased to others or there already: it will come from peers
+  kNoOrigin,  // no origin, or the blob or the node is unknown
+};
+// "starting", "busy", "taken", "no_origin".
+std::string_view lease_refusal_name(LeaseRefusal refusal);
 
 }  // namespace shoal::swarm

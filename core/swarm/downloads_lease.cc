@@ -1,0 +1,289 @@
+// Origin and rack leases on the agent's side, and what replaces them while the tracker is gone.
+
+#include <algorithm>
+#include <bit>
+
+#include "core/swarm/downloads_impl.h"
+
+namespace shoal::swarm {
+namespace {
+
+constexpr Duration kLeaseCheck = std::chrono::milliseconds(20);
+// An origin lease lasts about this long at the rate at which the origin sends to us.
+constexpr double kOriginLeaseSeconds = 0.5;
+constexpr std::uint64_t kFirstOriginLease = 1 * kMiB;
+constexpr std::uint64_t kMostOriginLease = 64 * kMiB;
+// What is imported at a time, and how many ranges one ask names.
+constexpr std::uint64_t kRackLease = 32 * kMiB;
+constexpr std::size_t kRackCandidates = 16;
+constexpr Duration kRackPause = std::chrono::milliseconds(50);
+constexpr Duration kRackRefusedPause = std::chrono::milliseconds(250);
+// Runs whose rank is computed at a time.
+constexpr std::uint32_t kRankScan = 512;
+constexpr Duration kRankCheck = std::chrono::milliseconds(100);
+
+}  // namespace
+
+void Downloads::Impl::tracker(bool up, Time now) {
+  advance(now);
+  if (tracker_up_ == up) return;
+  tracker_up_ = up;
+  origin_ask_open_ = rack_ask_open_ = false;
+  if (!up) tracker_lost_ = now_;
+  origin_ask_at_ = rack_ask_at_ = now_;
+  wake_all();
+}
+
+void Downloads::Impl::lease_granted(LeaseKind kind, BlobId id,
+                                    std::span<const content::PieceRange> pieces, Time now) {
+  advance(now);
+  Blob* blob = find(id);
+  if (kind == LeaseKind::kOrigin) {
+    origin_ask_open_ = false;
+  } else {
+    rack_ask_open_ = false;
+    rack_ask_at_ = now_ + kRackPause;
+  }
+  if (!blob) {
+    out_.push_back(ReleaseLease{kind, id, {pieces.begin(), pieces.end()}});
+    return;
+  }
+  RunSet& lease = kind == LeaseKind::kOrigin ? blob->origin_lease : blob->rack_lease;
+  for (content::PieceRange range : pieces) {
+    // What is here already needs no lease.
+    for (std::uint32_t piece = range.first.value(); piece < range.end().value();) {
+      if (piece >= blob->layout.piece_count()) break;
+      std::uint32_t stop = piece;
+      while (stop < range.end().value() && stop < blob->layout.piece_count() &&
+             !blob->have.contains(blob->layout, content::PieceIndex(stop))) {
+        ++stop;
+      }
+      if (stop != piece) {
+        lease.add(blob->layout, content::PieceRange{content::PieceIndex(piece), stop - piece});
+      }
+      piece = stop + 1;
+    }
+  }
+  if (kind == LeaseKind::kRack) {
+    for (content::PieceRange range : rack_asked_) {
+      std::uint32_t end = blob->layout.run_of(range.end() - 1).value();
+      for (std::uint32_t run = blob->layout.run_of(range.first).value(); run <= end; ++run) {
+        if (blob->tracked && !lease.any(run)) {
+          blob->rack_taken[0][run / 64] |= 1ULL << (run % 64);
+        }
+      }
+    }
+    rack_asked_.clear();
+    for (PeerId peer : up_) {
+      if (!peers_[peer.value()].near) peers_[peer.value()].dry = false;
+    }
+  }
+}
+
+void Downloads::Impl::lease_denied(LeaseKind kind, BlobId id, LeaseRefusal refusal, Duration retry,
+                                   Time now) {
+  advance(now);
+  Blob* blob = find(id);
+  if (kind == LeaseKind::kOrigin) {
+    origin_ask_open_ = false;
+    bool whole_origin = refusal == LeaseRefusal::kBusy || refusal == LeaseRefusal::kStarting;
+    if (whole_origin) origin_ask_at_ = now_ + retry;
+    if (blob) blob->origin_ask_at = now_ + retry;
+    return;
+  }
+  rack_ask_open_ = false;
+  rack_ask_at_ = now_ + std::max(retry, kRackRefusedPause);
+  if (blob && blob->tracked && refusal == LeaseRefusal::kTaken) {
+    for (content::PieceRange range : rack_asked_) {
+      std::uint32_t end = blob->layout.run_of(range.end() - 1).value();
+      for (std::uint32_t run = blob->layout.run_of(range.first).value(); run <= end; ++run) {
+        blob->rack_taken[0][run / 64] |= 1ULL << (run % 64);
+      }
+    }
+  }
+  rack_asked_.clear();
+}
+
+void Downloads::Impl::lease_ended(LeaseKind kind, BlobId id,
+                                  std::span<const content::PieceRange> pieces, Time now) {
+  advance(now);
+  Blob* blob = find(id);
+  if (!blob) return;
+  RunSet& lease = kind == LeaseKind::kOrigin ? blob->origin_lease : blob->rack_lease;
+  for (content::PieceRange range : pieces) {
+    if (range.first.value() >= blob->layout.piece_count()) continue;
+    range.count = std::min(range.count, blob->layout.piece_count() - range.first.value());
+    if (!range.empty()) lease.remove(blob->layout, range);
+  }
+}
+
+std::vector<Downloads::Held> Downloads::Impl::leases() const {
+  std::vector<Held> out;
+  for (std::uint32_t i = 0; i < blobs_.size(); ++i) {
+    const Blob& blob = blobs_[i];
+    if (!blob.live) continue;
+    for (LeaseKind kind : {LeaseKind::kOrigin, LeaseKind::kRack}) {
+      const RunSet& lease = kind == LeaseKind::kOrigin ? blob.origin_lease : blob.rack_lease;
+      if (lease.count() == 0) continue;
+      Held held{kind, BlobId(i), {}};
+      content::PieceSet pieces = lease.pieces(blob.layout);
+      for (auto run = pieces.next_run(content::PieceIndex(0)); !run.empty();
+           run = pieces.next_run(run.end())) {
+        held.pieces.push_back(run);
+      }
+      out.push_back(std::move(held));
+    }
+  }
+  return out;
+}
+
+void Downloads::Impl::ask_leases() {
+  lease_check_at_ = now_ + kLeaseCheck;
+  if (!tracker_up_) {
+    lease_check_at_ = now_ + kRankCheck;
+    grant_by_rank();
+    return;
+  }
+  if (!origin_ask_open_ && now_ >= origin_ask_at_) ask_origin();
+  if (!rack_ask_open_ && now_ >= rack_ask_at_ && near_peers_ != 0 && up_.size() > near_peers_) {
+    ask_rack();
+  }
+}
+
+// Asks for more to read from the origin when what we hold will soon be read and there are wanted
+// pieces that no peer has.
+void Downloads::Impl::ask_origin() {
+  std::uint64_t amount =
+      std::clamp(static_cast<std::uint64_t>(origin_.rate() * kOriginLeaseSeconds),
+                 kFirstOriginLease / 4, kMostOriginLease);
+  if (origin_.rate() == 0) amount = kFirstOriginLease;
+  std::uint64_t outstanding = 0;
+  for (BlobId id : active_) {
+    const Blob& blob = blobs_[id.value()];
+    outstanding += blob.origin_lease.count() * blob.layout.piece_length();
+  }
+  if (outstanding > amount / 2) return;
+
+  auto try_blob = [&](BlobId id) {
+    Blob& blob = blobs_[id.value()];
+    if (!blob.tracked || !blob.has_origin || now_ < blob.origin_ask_at) return false;
+    if (!blob.origin_backoff.ready(now_) || blob.held) return false;
+    std::uint32_t whole = 0;
+    for (const RunSet& demand : blob.demand) whole = std::max(whole, demand.count());
+    LeaseAsk ask{LeaseKind::kOrigin, id, amount, {}, false};
+    bool found = false;
+    for (std::uint32_t word = 0; word < blob.words; ++word) {
+      std::uint64_t bits = blob.todo_word(word) & ~blob.near_any[word] & ~blob.far_any[word] &
+                           ~blob.origin_lease.any_word(word);
+      if (bits == 0) continue;
+      found = true;
+      if (whole == blob.layout.piece_count()) break;  // anything will do
+      for (; bits != 0 && ask.candidates.size() < kRackCandidates; bits &= bits - 1) {
+        auto run = word * 64 + static_cast<std::uint32_t>(std::countr_zero(bits));
+        ask.candidates.push_back(blob.layout.pieces_of_run(content::RunIndex(run)));
+      }
+    }
+    if (!found) return false;
+    origin_ask_open_ = true;
+    out_.push_back(AskLease{std::move(ask)});
+    return true;
+  };
+  for (std::size_t i = plan_cursor_; i < plan_.size(); ++i) {
+    if (try_blob(plan_[i].blob)) return;
+  }
+  // In the order in which they were wanted: all nodes of a fleet finish file after file, so the
+  // origin is read in order.
+  for (BlobId id : active_) {
+    if (try_blob(id)) return;
+  }
+}
+
+// Asks for pieces that peers in other racks have and none here.
+void Downloads::Impl::ask_rack() {
+  std::uint64_t outstanding = 0;
+  for (BlobId id : active_) {
+    const Blob& blob = blobs_[id.value()];
+    outstanding += blob.rack_lease.count() * blob.layout.piece_length();
+  }
+  if (outstanding >= kRackLease || active_.empty()) return;
+
+  auto try_blob = [&](BlobId id, std::uint32_t first_word) {
+    Blob& blob = blobs_[id.value()];
+    if (!blob.tracked || blob.unrestricted || blob.held) return false;
+    LeaseAsk ask{LeaseKind::kRack, id, kRackLease - outstanding, {}, false};
+    for (std::uint32_t i = 0; i < blob.words && ask.candidates.size() < kRackCandidates; ++i) {
+      std::uint32_t word =
+          first_word + i < blob.words ? first_word + i : first_word + i - blob.words;
+      std::uint64_t bits = blob.todo_word(word) & blob.far_any[word] & ~blob.near_any[word] &
+                           ~blob.rack_lease.any_word(word) & ~blob.origin_lease.any_word(word) &
+                           ~blob.rack_taken[0][word] & ~blob.rack_taken[1][word];
+      // From a random place on: the others of this rack look at the same runs.
+      std::uint64_t turned = i == 0 ? bits & (~0ULL << random_.below(64)) : bits;
+      if (turned == 0) turned = bits;
+      for (; turned != 0 && ask.candidates.size() < kRackCandidates; turned &= turned - 1) {
+        auto run = word * 64 + static_cast<std::uint32_t>(std::countr_zero(turned));
+        ask.candidates.push_back(blob.layout.pieces_of_run(content::RunIndex(run)));
+      }
+    }
+    if (ask.candidates.empty()) return false;
+    rack_ask_open_ = true;
+    rack_asked_ = ask.candidates;
+    out_.push_back(AskLease{std::move(ask)});
+    return true;
+  };
+  for (std::size_t i = plan_cursor_; i < plan_.size(); ++i) {
+    const Blob& blob = blobs_[plan_[i].blob.value()];
+    if (try_blob(plan_[i].blob, std::min(plan_head(plan_[i], blob) / 64, blob.words - 1))) return;
+  }
+  std::size_t begin = random_.below(active_.size());
+  for (std::size_t i = 0; i < active_.size(); ++i) {
+    BlobId id = active_[(begin + i) % active_.size()];
+    if (try_blob(id, static_cast<std::uint32_t>(random_.below(blobs_[id.value()].words)))) return;
+  }
+}
+
+// Without a tracker: the node whose rank for a run is r among its live peers reads it from the
+// origin once nothing new was seen for r * rank_step.
+void Downloads::Impl::grant_by_rank() {
+  std::uint64_t amount =
+      std::clamp(static_cast<std::uint64_t>(origin_.rate() * kOriginLeaseSeconds),
+                 kFirstOriginLease, kMostOriginLease);
+  std::uint64_t outstanding = 0;
+  for (BlobId id : active_) {
+    const Blob& blob = blobs_[id.value()];
+    outstanding += blob.origin_lease.count() * blob.layout.piece_length();
+  }
+  for (BlobId id : active_) {
+    Blob& blob = blobs_[id.value()];
+    if (!blob.has_origin || blob.held || !blob.origin_backoff.ready(now_)) continue;
+    Duration quiet = now_ - std::max(tracker_lost_, blob.news);
+    std::uint32_t scanned = 0;
+    auto begin = static_cast<std::uint32_t>(random_.below(blob.words));
+    for (std::uint32_t i = 0; i < blob.words && scanned < kRankScan; ++i) {
+      std::uint32_t word = begin + i < blob.words ? begin + i : begin + i - blob.words;
+      std::uint64_t bits = blob.todo_word(word) & ~blob.near_any[word] & ~blob.far_any[word] &
+                           ~blob.origin_lease.any_word(word);
+      for (; bits != 0; bits &= bits - 1) {
+        if (outstanding >= amount) return;
+        ++scanned;
+        auto run = word * 64 + static_cast<std::uint32_t>(std::countr_zero(bits));
+        std::uint64_t own = rank_hash(options_.node_key, blob.key, run);
+        std::int64_t rank = 0;
+        for (PeerId peer : up_) {
+          rank += rank_hash(peers_[peer.value()].info.node_key, blob.key, run) < own;
+        }
+        if (quiet < rank * options_.rank_step) continue;
+        content::PieceRange pieces = blob.layout.pieces_of_run(content::RunIndex(run));
+        blob.origin_lease.add(blob.layout, pieces);
+        for (content::PieceIndex piece : pieces) {
+          if (blob.have.contains(blob.layout, piece)) {
+            blob.origin_lease.remove(blob.layout, content::PieceRange{piece, 1});
+          }
+        }
+        outstanding += blob.layout.range_of(pieces).length;
+      }
+    }
+  }
+}
+
+}  // namespace shoal::swarm

@@ -1,0 +1,337 @@
+// Bulk requests: which source next, which runs from it, how much.
+
+#include <algorithm>
+#include <bit>
+
+#include "core/swarm/downloads_impl.h"
+
+namespace shoal::swarm {
+namespace {
+
+// Candidates that are compared by rarity for one request.
+constexpr std::size_t kSample = 8;
+// At most this many requests per second are worth their cost; see crumb().
+constexpr double kRequestSeconds = 0.004;
+// The plan's window in seconds of the present rate: what is under way at one time in the swarm.
+constexpr double kPlanSeconds = 3.0;
+// When all classes together have been given this much, the past counts half.
+constexpr std::uint64_t kShareMemory = 256 * kMiB;
+
+constexpr RunMask low_bits(std::uint32_t count) {
+  return count >= 64 ? ~0ULL : (1ULL << count) - 1;
+}
+
+}  // namespace
+
+// Requests smaller than this cost more than they bring, unless they finish what is left of a run.
+std::uint64_t Downloads::Impl::crumb() const {
+  return static_cast<std::uint64_t>(
+      std::min(total_rate_ * kRequestSeconds, static_cast<double>(content::kRunLength)));
+}
+
+// Whether pieces may come from this peer only under a lease for this rack.
+bool Downloads::Impl::restricted(const Blob& blob, const Peer& peer) const {
+  return !peer.near && tracker_up_ && near_peers_ != 0 && !blob.unrestricted;
+}
+
+// Most urgent first, unless a class lags behind its guaranteed share.
+std::array<std::size_t, Downloads::Impl::kBulk> Downloads::Impl::class_order() const {
+  std::array<std::size_t, kBulk> order = {0, 1, 2};
+  std::uint64_t total = served_[0] + served_[1] + served_[2];
+  for (std::size_t c = kBulk - 1; c > 0; --c) {
+    std::uint64_t due = total * kGuaranteedShare[c + 2] / 100;
+    if (served_[c] < due) {
+      std::rotate(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(c),
+                  order.begin() + static_cast<std::ptrdiff_t>(c) + 1);
+      break;
+    }
+  }
+  return order;
+}
+
+void Downloads::Impl::fill_bulk() {
+  fill_origin();
+  std::size_t count = up_.size();
+  if (count == 0) return;
+  // Near sources first; within each, from a random one on, one request per turn so that the first
+  // does not get everything.
+  for (bool near : {true, false}) {
+    std::size_t begin = random_.below(count);
+    bool again = true;
+    while (again && !limited_) {
+      again = false;
+      for (std::size_t i = 0; i < count && !limited_; ++i) {
+        std::size_t at = begin + i < count ? begin + i : begin + i - count;
+        Peer& peer = peers_[up_[at].value()];
+        if (peer.near != near || peer.dry || peer.banned) continue;
+        again |= fill_from(up_[at], peer);
+      }
+    }
+  }
+}
+
+// One request to this peer, if there is something to ask it for.
+bool Downloads::Impl::fill_from(PeerId id, Peer& peer) {
+  if (peer.bulk >= options_.pipeline || !peer.score.has_room() || !peer.backoff.ready(now_)) {
+    return false;
+  }
+  for (std::size_t c : class_order()) {
+    gather(c, id, peer);
+    Candidate from;
+    if (scratch_.empty() || !choose(c, peer, from)) {
+      served_[c] = std::max(served_[c], (served_[0] + served_[1] + served_[2]) / kBulk);
+      continue;
+    }
+    std::uint64_t bytes =
+        std::clamp<std::uint64_t>(peer.score.request_bytes(), crumb(), options_.max_request);
+    content::PieceRange pieces = shape(from, c, &peer, bytes);
+    std::uint64_t length = blobs_[from.blob.value()].layout.range_of(pieces).length;
+    if (!limit_.take(bulk_class(c), length, now_)) {
+      limited_ = true;
+      return false;
+    }
+    start(from.blob, pieces, Source::of(id), bulk_class(c), false, kNever);
+    return true;
+  }
+  peer.dry = true;
+  return false;
+}
+
+// The place in the step where the first piece is not had, in runs.
+std::uint32_t Downloads::Impl::plan_head(const PlanStep& step, const Blob& blob) const {
+  std::uint32_t run = blob.layout.run_of(step.pieces.first).value();
+  std::uint32_t end = blob.layout.run_of(step.pieces.end() - 1).value() + 1;
+  while (run < end) {
+    if (run % 64 == 0 && run + 64 <= end && blob.have.full_word(run / 64) == ~0ULL) {
+      run += 64;
+    } else if (blob.have.full(run)) {
+      ++run;
+    } else {
+      break;
+    }
+  }
+  return run;
+}
+
+// Fills scratch_ with the runs of the class that could be asked of this peer.
+void Downloads::Impl::gather(std::size_t cls, PeerId, const Peer& peer) {
+  scratch_.clear();
+  scratch_bits_ = 0;
+  if (bulk_class(cls) != Class::kPlan) {
+    for (BlobId id : active_) {
+      const Blob& blob = blobs_[id.value()];
+      if (blob.todo_runs[cls] == 0) continue;
+      gather_words(id, blob, cls, peer, 0, blob.layout.run_count());
+    }
+    return;
+  }
+  auto window = static_cast<std::uint64_t>(total_rate_ * kPlanSeconds /
+                                           static_cast<double>(content::kRunLength));
+  window = std::max<std::uint64_t>(window, options_.plan_window);
+  bool head = true;
+  for (std::size_t i = plan_cursor_; i < plan_.size() && window != 0; ++i) {
+    const PlanStep& step = plan_[i];
+    const Blob& blob = blobs_[step.blob.value()];
+    std::uint32_t end = blob.layout.run_of(step.pieces.end() - 1).value() + 1;
+    std::uint32_t run = plan_head(step, blob);
+    if (run == end) {
+      if (head) plan_cursor_ = i + 1;
+      continue;
+    }
+    head = false;
+    auto stop = static_cast<std::uint32_t>(std::min<std::uint64_t>(end, run + window));
+    gather_words(step.blob, blob, cls, peer, run, stop);
+    window -= stop - run;
+  }
+}
+
+void Downloads::Impl::gather_words(BlobId id, const Blob& blob, std::size_t cls, const Peer& peer,
+                                   std::uint32_t first_run, std::uint32_t end_run) {
+  if (blob.held || id.value() >= peer.has.size() || blob.todo[cls].empty()) return;
+  const RunSet& has = peer.has[id.value()];
+  if (has.count() == 0) return;
+  bool by_lease = restricted(blob, peer);
+  for (std::uint32_t word = first_run / 64; word * 64 < end_run; ++word) {
+    std::uint64_t bits = blob.todo[cls][word] & has.any_word(word);
+    if (by_lease) bits &= blob.rack_lease.any_word(word) | blob.origin_lease.any_word(word);
+    if (word == first_run / 64) bits &= ~low_bits(first_run % 64);
+    if (end_run - word * 64 < 64) bits &= low_bits(end_run - word * 64);
+    if (bits == 0) continue;
+    scratch_.push_back({id, word, bits});
+    scratch_bits_ += static_cast<std::size_t>(std::popcount(bits));
+  }
+}
+
+// The rarest of a few candidates in scratch_, which start at a random one.
+bool Downloads::Impl::choose(std::size_t cls, const Peer& peer, Candidate& out) {
+  std::size_t skip = scratch_bits_ <= kSample ? 0 : random_.below(scratch_bits_);
+  std::size_t at = 0;
+  while (skip >= static_cast<std::size_t>(std::popcount(scratch_[at].bits))) {
+    skip -= static_cast<std::size_t>(std::popcount(scratch_[at].bits));
+    ++at;
+  }
+  std::uint64_t bits = scratch_[at].bits;
+  for (; skip != 0; --skip) bits &= bits - 1;
+
+  std::uint64_t least = crumb();
+  std::size_t looked = 0;
+  std::size_t good = 0;
+  std::uint32_t ties = 0;
+  std::uint32_t rarest = ~0u;
+  while (looked < scratch_bits_ && good < kSample) {
+    while (bits == 0) {
+      at = at + 1 < scratch_.size() ? at + 1 : 0;
+      bits = scratch_[at].bits;
+    }
+    auto bit = static_cast<std::uint32_t>(std::countr_zero(bits));
+    bits &= bits - 1;
+    ++looked;
+    BlobId id = scratch_[at].blob;
+    const Blob& blob = blobs_[id.value()];
+    std::uint32_t run = scratch_[at].word * 64 + bit;
+    std::uint32_t holders = near_peers_ != 0 ? blob.near_count[run] : blob.far_count[run];
+    if (holders > rarest) continue;
+    const RunSet& has = peer.has[id.value()];
+    RunMask want = blob.demand[cls].mask(blob.layout, run) & ~blob.have.mask(blob.layout, run) &
+                   ~blob.busy.mask(blob.layout, run);
+    RunMask mask = want & has.mask(blob.layout, run);
+    if (mask == 0) continue;
+    auto pieces = static_cast<std::uint64_t>(std::popcount(mask));
+    if (mask != want && pieces * blob.layout.piece_length() < least) continue;
+    ++good;
+    // Among equals each has the same chance.
+    ties = holders < rarest ? 1 : ties + 1;
+    if (ties > 1 && random_.below(ties) != 0) continue;
+    rarest = holders;
+    out = {id, run, mask};
+  }
+  return rarest != ~0u;
+}
+
+// Turns a candidate into adjacent pieces of about `bytes`. `peer` is null for the origin.
+content::PieceRange Downloads::Impl::shape(const Candidate& from, std::size_t cls, const Peer* peer,
+                                           std::uint64_t bytes) {
+  const Blob& blob = blobs_[from.blob.value()];
+  const content::BlobLayout& layout = blob.layout;
+  std::uint32_t first = layout.pieces_of_run(content::RunIndex(from.run)).first.value();
+  auto most = static_cast<std::uint32_t>(std::max<std::uint64_t>(1, bytes / layout.piece_length()));
+  RunMask all = full_mask(layout, from.run);
+  std::uint32_t per_run = layout.pieces_per_run();
+
+  if (from.mask != all || most < per_run) {
+    RunMask mask = from.mask;
+    auto length = static_cast<std::uint32_t>(std::popcount(mask));
+    // Others look at the same run: start at one of several places, by chance (not at the origin,
+    // which is read in order).
+    std::uint32_t skip = 0;
+    if (peer && length > most) {
+      skip = static_cast<std::uint32_t>(random_.below((length + most - 1) / most)) * most;
+    }
+    for (; skip != 0; --skip) mask &= mask - 1;
+    auto start = static_cast<std::uint32_t>(std::countr_zero(mask));
+    auto count = static_cast<std::uint32_t>(std::countr_one(mask >> start));
+    return {content::PieceIndex(first + start), std::min(count, most)};
+  }
+
+  // Whole runs, as many adjacent ones as fit.
+  std::uint32_t count = std::min(per_run, layout.piece_count() - first);
+  std::uint32_t runs = layout.run_count();
+  bool by_lease = peer && restricted(blob, *peer);
+  for (std::uint32_t run = from.run + 1; run < runs && count + per_run <= most; ++run) {
+    bool open = ((blob.todo[cls][run / 64] >> (run % 64)) & 1) && !blob.have.any(run) &&
+                !blob.busy.any(run) && blob.demand[cls].full(run);
+    bool leased = blob.origin_lease.full(run) || (peer && blob.rack_lease.full(run));
+    bool there = peer ? peer->has[from.blob.value()].full(run) && (!by_lease || leased) : leased;
+    if (!open || !there) break;
+    count += std::min(per_run, layout.piece_count() - run * per_run);
+  }
+  return {content::PieceIndex(first), count};
+}
+
+// Reads leased pieces from the origin, in order.
+bool Downloads::Impl::fill_origin() {
+  bool any = false;
+  for (BlobId id : active_) {
+    Blob& blob = blobs_[id.value()];
+    if (blob.origin_lease.count() == 0 || blob.held || !blob.has_origin) continue;
+    if (!blob.origin_backoff.ready(now_)) continue;
+    for (std::uint32_t word = 0; word < blob.words; ++word) {
+      for (;;) {
+        if (origin_bulk_ >= options_.pipeline || !origin_.has_room()) return any;
+        std::uint64_t bits = blob.origin_lease.any_word(word) & blob.todo_word(word);
+        Candidate from{id, 0, 0};
+        std::size_t cls = 0;
+        for (; bits != 0 && from.mask == 0; bits &= bits - 1) {
+          from.run = word * 64 + static_cast<std::uint32_t>(std::countr_zero(bits));
+          cls = 0;
+          while (blob.todo[cls].empty() || !((blob.todo[cls][word] >> (from.run % 64)) & 1)) ++cls;
+          from.mask = blob.origin_lease.mask(blob.layout, from.run) &
+                      blob.demand[cls].mask(blob.layout, from.run) &
+                      ~blob.have.mask(blob.layout, from.run) &
+                      ~blob.busy.mask(blob.layout, from.run);
+        }
+        if (from.mask == 0) break;
+        std::uint64_t bytes = std::clamp<std::uint64_t>(
+            origin_.request_bytes(), 4 * content::kMinPieceLength, options_.max_request);
+        content::PieceRange pieces = shape(from, cls, nullptr, bytes);
+        if (!limit_.take(bulk_class(cls), blob.layout.range_of(pieces).length, now_)) {
+          limited_ = true;
+          return any;
+        }
+        start(id, pieces, Source::origin(), bulk_class(cls), false, kNever);
+        any = true;
+      }
+    }
+  }
+  return any;
+}
+
+void Downloads::Impl::start(BlobId id, content::PieceRange pieces, Source source, Class cls,
+                            bool urgent, Time deadline, std::uint32_t hedge_of) {
+  Blob& blob = blobs_[id.value()];
+  std::uint32_t slot = 0;
+  if (free_slots_.empty()) {
+    slot = static_cast<std::uint32_t>(requests_.size());
+    requests_.emplace_back();
+  } else {
+    slot = free_slots_.back();
+    free_slots_.pop_back();
+  }
+  Request& request = requests_[slot];
+  request.live = true;
+  request.urgent = urgent;
+  request.hedge = hedge_of != kNoSlot;
+  request.partner = hedge_of;
+  if (hedge_of != kNoSlot) requests_[hedge_of].partner = slot;
+  request.blob = id;
+  request.pieces = pieces;
+  request.source = source;
+  request.cls = cls;
+  request.bytes = request.left = blob.layout.range_of(pieces).length;
+  request.started = request.progress = now_;
+
+  if (source.is_origin()) {
+    origin_.started(request.bytes, now_);
+    ++(urgent ? origin_urgent_ : origin_bulk_);
+  } else {
+    Peer& peer = peers_[source.peer().value()];
+    peer.score.started(request.bytes, now_);
+    ++(urgent ? peer.urgent : peer.bulk);
+  }
+  if (!request.hedge) {
+    blob.busy.add(blob.layout, pieces);
+    refresh(blob, pieces);
+  }
+  if (!is_urgent(cls)) {
+    served_[bulk_index(cls)] += request.bytes;
+    if (served_[0] + served_[1] + served_[2] > kShareMemory) {
+      for (auto& bytes : served_) bytes /= 2;
+    }
+  }
+  ++counters_.requests;
+  if (request.hedge) ++counters_.hedges;
+  out_.push_back(StartRequest{RequestId(std::uint64_t{request.generation} << 32 | slot), id, pieces,
+                              source, cls, urgent, request.hedge, deadline});
+}
+
+}  // namespace shoal::swarm

@@ -1,0 +1,429 @@
+#include "core/swarm/lease_table.h"
+
+#include <algorithm>
+
+namespace shoal::swarm {
+namespace {
+
+using content::PieceIndex;
+using content::PieceRange;
+using content::PieceSet;
+
+constexpr Duration kRetryFirst = std::chrono::milliseconds(250);
+constexpr Duration kRetryMost = std::chrono::seconds(5);
+// Refused askers come back so much later that together they ask at a bounded rate.
+constexpr std::size_t kNodesPerRetryStep = 100;
+// A grant at the end of a blob is at least this part of what was asked for.
+constexpr std::uint64_t kLeastPart = 8;
+
+PieceRange clip(const content::BlobLayout& layout, PieceRange pieces) {
+  std::uint32_t total = layout.piece_count();
+  if (pieces.first.value() >= total) return {};
+  return {pieces.first, std::min(pieces.count, total - pieces.first.value())};
+}
+
+// Takes `gone` out of the sorted list; returns how many pieces that were.
+std::uint32_t subtract(std::vector<PieceRange>& from, PieceRange gone) {
+  std::uint32_t removed = 0;
+  for (std::size_t i = 0; i < from.size();) {
+    PieceRange& range = from[i];
+    if (range.end() <= gone.first || gone.end() <= range.first) {
+      ++i;
+      continue;
+    }
+    PieceIndex first = std::max(range.first, gone.first);
+    PieceIndex end = std::min(range.end(), gone.end());
+    removed += end - first;
+    PieceRange head{range.first, first - range.first};
+    PieceRange tail{end, range.end() - end};
+    if (head.empty() && tail.empty()) {
+      from.erase(from.begin() + static_cast<std::ptrdiff_t>(i));
+    } else if (head.empty()) {
+      range = tail;
+      ++i;
+    } else {
+      range = head;
+      ++i;
+      if (!tail.empty()) {
+        from.insert(from.begin() + static_cast<std::ptrdiff_t>(i), tail);
+        ++i;
+      }
+    }
+  }
+  return removed;
+}
+
+}  // namespace
+
+LeaseTable::LeaseTable(Options options, Time start) : options_(options), start_(start) {}
+
+LeaseTable::Node* LeaseTable::find(NodeId node) {
+  auto it = nodes_.find(node);
+  return it == nodes_.end() ? nullptr : &it->second;
+}
+
+LeaseTable::Blob* LeaseTable::find(BlobId blob) {
+  auto it = blobs_.find(blob);
+  return it == blobs_.end() ? nullptr : &it->second;
+}
+
+LeaseTable::Scope& LeaseTable::rack_scope(Blob& blob, RackId rack) {
+  auto [it, fresh] = blob.racks.try_emplace(rack);
+  if (fresh) {
+    it->second.present = PieceSet(blob.layout.piece_count());
+    it->second.leased = PieceSet(blob.layout.piece_count());
+  }
+  return it->second;
+}
+
+// --- Fleet and content ---------------------------------------------------------------------------
+
+void LeaseTable::node_up(NodeId id, RackId rack) {
+  if (find(id)) node_down(id);
+  Node& node = nodes_[id];
+  node.id = id;
+  node.rack = rack;
+  ++rack_members_[rack];
+}
+
+void LeaseTable::node_down(NodeId id) {
+  auto it = nodes_.find(id);
+  if (it == nodes_.end()) return;
+  Node node = std::move(it->second);
+  nodes_.erase(it);
+  if (--rack_members_[node.rack] == 0) rack_members_.erase(node.rack);
+  while (!node.leases.empty()) {
+    auto [blob_id, kind] = node.leases.begin()->first;
+    end_lease(node, blob_id, *find(blob_id), kind);
+  }
+  for (const auto& [blob_id, has] : node.has) {
+    Blob* blob = find(blob_id);
+    if (blob && has.count() != 0) recompute(blob_id, *blob, node.rack);
+  }
+}
+
+void LeaseTable::add_blob(BlobId id, const content::BlobLayout& layout,
+                          std::optional<OriginId> origin) {
+  auto [it, fresh] = blobs_.try_emplace(id);
+  Blob& blob = it->second;
+  if (!fresh && blob.origin != origin) {
+    // Those who read from the other place must ask anew.
+    for (auto& [node_id, node] : nodes_) end_lease(node, id, blob, LeaseKind::kOrigin);
+    blob.etag.clear();
+  }
+  blob.origin = origin;
+  if (!fresh) return;
+  blob.layout = layout;
+  blob.fleet.present = PieceSet(layout.piece_count());
+  blob.fleet.leased = PieceSet(layout.piece_count());
+}
+
+void LeaseTable::remove_blob(BlobId id) {
+  Blob* blob = find(id);
+  if (!blob) return;
+  for (auto& [node_id, node] : nodes_) {
+    node.has.erase(id);
+    end_lease(node, id, *blob, LeaseKind::kOrigin);
+    end_lease(node, id, *blob, LeaseKind::kRack);
+  }
+  blobs_.erase(id);
+}
+
+// What is there in the fleet and in one rack, from what their nodes have.
+void LeaseTable::recompute(BlobId id, Blob& blob, RackId rack) {
+  std::uint32_t total = blob.layout.piece_count();
+  PieceSet fleet(total);
+  PieceSet in_rack(total);
+  for (const auto& [node_id, node] : nodes_) {
+    auto it = node.has.find(id);
+    if (it == node.has.end() || it->second.count() == 0) continue;
+    if (node.rack != rack && fleet.all()) continue;
+    PieceSet has = it->second.pieces(blob.layout);
+    if (node.rack == rack) in_rack |= has;
+    fleet |= has;
+  }
+  blob.fleet.present = std::move(fleet);
+  rack_scope(blob, rack).present = std::move(in_rack);
+}
+
+void LeaseTable::node_has(NodeId id, BlobId blob_id, PieceRange pieces, Time now) {
+  Node* node = find(id);
+  Blob* blob = find(blob_id);
+  if (!node || !blob) return;
+  pieces = clip(blob->layout, pieces);
+  if (pieces.empty()) return;
+  auto [it, fresh] = node->has.try_emplace(blob_id, blob->layout);
+  it->second.add(blob->layout, pieces);
+  blob->fleet.present.set_range(pieces);
+  rack_scope(*blob, node->rack).present.set_range(pieces);
+  finish(*node, blob_id, *blob, pieces, now);
+}
+
+void LeaseTable::node_has_all(NodeId id, BlobId blob_id, Time now) {
+  if (Blob* blob = find(blob_id)) node_has(id, blob_id, blob->layout.all_pieces(), now);
+}
+
+void LeaseTable::node_lost(NodeId id, BlobId blob_id) {
+  Node* node = find(id);
+  Blob* blob = find(blob_id);
+  if (!node || !blob || node->has.erase(blob_id) == 0) return;
+  recompute(blob_id, *blob, node->rack);
+}
+
+void LeaseTable::node_active(NodeId id, BlobId blob_id, Time now) {
+  Node* node = find(id);
+  if (!node) return;
+  for (LeaseKind kind : {LeaseKind::kOrigin, LeaseKind::kRack}) {
+    auto it = node->leases.find({blob_id, kind});
+    if (it != node->leases.end()) it->second.progress = std::max(it->second.progress, now);
+  }
+}
+
+// --- Leases --------------------------------------------------------------------------------------
+
+// The leased pieces among `pieces` are there now.
+void LeaseTable::finish(Node& node, BlobId id, Blob& blob, PieceRange pieces, Time now) {
+  for (LeaseKind kind : {LeaseKind::kOrigin, LeaseKind::kRack}) {
+    auto it = node.leases.find({id, kind});
+    if (it == node.leases.end()) continue;
+    Lease& lease = it->second;
+    // The node's own pieces leave both sets: they are present now, which forbids as well.
+    std::vector<PieceRange> before = lease.pieces;
+    if (subtract(lease.pieces, pieces) == 0) continue;
+    lease.progress = std::max(lease.progress, now);
+    for (PieceRange range : before) {
+      PieceIndex first = std::max(range.first, pieces.first);
+      PieceIndex end = std::min(range.end(), pieces.end());
+      if (first >= end) continue;
+      if (kind == LeaseKind::kOrigin) blob.fleet.leased.reset_range({first, end - first});
+      rack_scope(blob, node.rack).leased.reset_range({first, end - first});
+    }
+    if (lease.pieces.empty()) close_lease(node, blob, it);
+  }
+}
+
+void LeaseTable::end_lease(Node& node, BlobId id, Blob& blob, LeaseKind kind) {
+  auto it = node.leases.find({id, kind});
+  if (it == node.leases.end()) return;
+  for (PieceRange range : it->second.pieces) {
+    if (kind == LeaseKind::kOrigin) blob.fleet.leased.reset_range(range);
+    rack_scope(blob, node.rack).leased.reset_range(range);
+  }
+  close_lease(node, blob, it);
+}
+
+LeaseTable::Lease& LeaseTable::open_lease(Node& node, BlobId id, const Blob& blob, LeaseKind kind,
+                                          Time now) {
+  auto [it, fresh] = node.leases.try_emplace({id, kind});
+  it->second.progress = now;
+  if (fresh && kind == LeaseKind::kOrigin && blob.origin) {
+    Readers& readers = readers_[*blob.origin];
+    if (readers.leases[node.id]++ == 0) ++readers.nodes[node.rack];
+  }
+  return it->second;
+}
+
+LeaseTable::Leases::iterator LeaseTable::close_lease(Node& node, const Blob& blob,
+                                                     Leases::iterator it) {
+  if (it->first.second == LeaseKind::kOrigin && blob.origin) {
+    Readers& readers = readers_[*blob.origin];
+    auto reader = readers.leases.find(node.id);
+    if (--reader->second == 0) {
+      readers.leases.erase(reader);
+      if (--readers.nodes[node.rack] == 0) readers.nodes.erase(node.rack);
+    }
+  }
+  return node.leases.erase(it);
+}
+
+std::size_t LeaseTable::lessees(OriginId origin) const {
+  auto it = readers_.find(origin);
+  return it == readers_.end() ? 0 : it->second.leases.size();
+}
+
+std::uint32_t LeaseTable::present(BlobId id) const {
+  auto it = blobs_.find(id);
+  return it == blobs_.end() ? 0 : it->second.fleet.present.count();
+}
+
+// A node that reads already goes on; another begins while there is room, for the origin and for its
+// rack's part.
+bool LeaseTable::may_read_origin(const Node& node, OriginId origin) const {
+  auto it = readers_.find(origin);
+  if (it == readers_.end()) return true;
+  const Readers& readers = it->second;
+  if (readers.leases.contains(node.id)) return true;
+  auto in_rack = readers.nodes.find(node.rack);
+  std::size_t racks = rack_members_.size();
+  std::size_t part = (options_.lessees_per_origin + racks - 1) / racks;
+  return readers.leases.size() < options_.lessees_per_origin &&
+         (in_rack == readers.nodes.end() || in_rack->second < part);
+}
+
+Duration LeaseTable::retry_after(NodeId node) const {
+  Duration wait = kRetryFirst * static_cast<int>(1 + nodes_.size() / kNodesPerRetryStep);
+  wait = std::min(wait, kRetryMost);
+  // Spread by node, so that those refused together do not come back together.
+  return wait + wait * static_cast<int>(rank_hash(node.value(), 0, 0) % 16) / 16;
+}
+
+LeaseTable::Answer LeaseTable::ask(NodeId id, const LeaseAsk& ask, Time now) {
+  Answer answer;
+  Node* node = find(id);
+  Blob* blob = find(ask.blob);
+  auto refuse = [&](LeaseRefusal refusal, Duration retry) {
+    answer.refusal = refusal;
+    answer.retry_after = retry;
+    return answer;
+  };
+  bool origin = ask.kind == LeaseKind::kOrigin;
+  if (!node || !blob || (origin && !blob->origin)) {
+    return refuse(LeaseRefusal::kNoOrigin, kRetryMost);
+  }
+  if (now - start_ < options_.quiet_start) {
+    return refuse(LeaseRefusal::kStarting, options_.quiet_start - (now - start_));
+  }
+  if (origin && !ask.urgent && !may_read_origin(*node, *blob->origin)) {
+    return refuse(LeaseRefusal::kBusy, retry_after(id));
+  }
+  std::uint64_t bytes = std::min(ask.bytes, options_.max_grant);
+  if (origin) {
+    std::uint64_t total = blob->layout.piece_count();
+    std::uint64_t taken = std::uint64_t{blob->fleet.present.count()} + blob->fleet.leased.count();
+    std::uint64_t open = (total - std::min(total, taken)) * blob->layout.piece_length();
+    std::uint64_t readers = std::max<std::uint64_t>(1, lessees(*blob->origin));
+    std::uint64_t least = std::max(options_.min_grant, ask.bytes / kLeastPart);
+    bytes = std::min(bytes, std::max(least, open / (2 * readers)));
+  }
+  grant(*node, ask, *blob, std::max<std::uint64_t>(bytes, 1), now, answer.granted);
+  if (answer.granted.empty()) {
+    Duration retry = origin ? retry_after(id) : kRetryFirst;
+    return refuse(LeaseRefusal::kTaken, retry);
+  }
+  answer.etag = blob->etag;
+  return answer;
+}
+
+void LeaseTable::grant(Node& node, const LeaseAsk& ask, Blob& blob, std::uint64_t bytes, Time now,
+                       std::vector<PieceRange>& out) {
+  const content::BlobLayout& layout = blob.layout;
+  Scope& rack = rack_scope(blob, node.rack);
+  bool origin = ask.kind == LeaseKind::kOrigin;
+  Scope& scope = origin ? blob.fleet : rack;
+  std::uint64_t left = (bytes + layout.piece_length() - 1) / layout.piece_length();
+  Lease* lease = nullptr;
+  auto take = [&](PieceRange from) {
+    PieceIndex at = from.first;
+    while (left != 0 && at < from.end()) {
+      PieceRange open = scope.leased.next_gap(at);
+      if (open.empty() || open.first >= from.end()) return;
+      PieceRange absent = scope.present.next_gap(std::max(open.first, at));
+      if (absent.empty() || absent.first >= from.end()) return;
+      if (absent.first >= open.end()) {
+        at = absent.first;
+        continue;
+      }
+      PieceIndex first = std::max(open.first, absent.first);
+      PieceIndex end = std::min({open.end(), absent.end(), from.end()});
+      auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(end - first, left));
+      PieceRange granted{first, count};
+      left -= count;
+      at = granted.end();
+      scope.leased.set_range(granted);
+      if (origin) rack.leased.set_range(granted);
+      if (!lease) lease = &open_lease(node, ask.blob, blob, ask.kind, now);
+      lease->pieces.push_back(granted);
+      out.push_back(granted);
+    }
+  };
+  if (ask.candidates.empty() && origin) take(layout.all_pieces());
+  for (PieceRange candidate : ask.candidates) {
+    candidate = clip(layout, candidate);
+    if (!candidate.empty()) take(candidate);
+  }
+}
+
+std::vector<PieceRange> LeaseTable::announce_lease(NodeId id, LeaseKind kind, BlobId blob_id,
+                                                   std::span<const PieceRange> pieces, Time now) {
+  std::vector<PieceRange> out;
+  Node* node = find(id);
+  Blob* blob = find(blob_id);
+  if (!node || !blob) return out;
+  auto own = node->leases.find({blob_id, kind});
+  LeaseAsk ask{kind, blob_id, 0, {pieces.begin(), pieces.end()}, false};
+  if (own != node->leases.end()) {
+    // What it still holds here is its own; grant() takes the rest.
+    for (PieceRange range : own->second.pieces) {
+      for (PieceRange named : pieces) {
+        PieceIndex first = std::max(range.first, named.first);
+        PieceIndex end = std::min(range.end(), named.end());
+        if (first < end) out.push_back({first, end - first});
+      }
+    }
+    own->second.progress = std::max(own->second.progress, now);
+  }
+  if (!ask.candidates.empty()) {
+    grant(*node, ask, *blob, blob->layout.size(), now, out);
+  }
+  return out;
+}
+
+void LeaseTable::release(NodeId id, LeaseKind kind, BlobId blob_id,
+                         std::span<const PieceRange> pieces) {
+  Node* node = find(id);
+  Blob* blob = find(blob_id);
+  if (!node || !blob) return;
+  auto it = node->leases.find({blob_id, kind});
+  if (it == node->leases.end()) return;
+  for (PieceRange given : pieces) {
+    for (const PieceRange& held : std::vector<PieceRange>(it->second.pieces)) {
+      PieceIndex first = std::max(held.first, given.first);
+      PieceIndex end = std::min(held.end(), given.end());
+      if (first >= end) continue;
+      PieceRange freed{first, end - first};
+      subtract(it->second.pieces, freed);
+      if (kind == LeaseKind::kOrigin) blob->fleet.leased.reset_range(freed);
+      rack_scope(*blob, node->rack).leased.reset_range(freed);
+    }
+  }
+  if (it->second.pieces.empty()) close_lease(*node, *blob, it);
+}
+
+bool LeaseTable::report_etag(BlobId id, std::string_view etag) {
+  Blob* blob = find(id);
+  if (!blob) return true;
+  if (blob->etag.empty()) blob->etag = etag;
+  return blob->etag == etag;
+}
+
+std::vector<LeaseTable::Ended> LeaseTable::tick(Time now) {
+  std::vector<Ended> out;
+  for (auto& [id, node] : nodes_) {
+    for (auto it = node.leases.begin(); it != node.leases.end();) {
+      auto [blob_id, kind] = it->first;
+      bool idle = now - it->second.progress >= options_.idle_limit;
+      std::uint32_t pieces = 0;
+      for (PieceRange range : it->second.pieces) pieces += range.count;
+      ++it;
+      if (!idle) continue;
+      out.push_back({id, kind, blob_id, pieces});
+      end_lease(node, blob_id, *find(blob_id), kind);
+    }
+  }
+  std::sort(out.begin(), out.end(), [](const Ended& a, const Ended& b) {
+    return std::tie(a.node, a.blob, a.kind) < std::tie(b.node, b.blob, b.kind);
+  });
+  return out;
+}
+
+Time LeaseTable::next_wake() const {
+  Time wake = kNever;
+  for (const auto& [id, node] : nodes_) {
+    for (const auto& [key, lease] : node.leases) {
+      wake = std::min(wake, lease.progress + options_.idle_limit);
+    }
+  }
+  return wake;
+}
+
+}  // namespace shoal::swarm
