@@ -14,10 +14,10 @@ namespace shoal::api {
 
 // Where a node is; compared as core/swarm/types.h says.
 struct Topology {
-  std::string region;
-  std::string zone;
-  std::string rack;
-  std::string host;
+  std::string region = {};
+  std::string zone = {};
+  std::string rack = {};
+  std::string host = {};
 
   friend bool operator==(const Topology&, const Topology&) = default;
 };

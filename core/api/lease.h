@@ -21,10 +21,10 @@ enum class LeaseKind {
 
 struct LeaseAsk {
   LeaseKind kind = LeaseKind::kOrigin;
-  content::Digest blob;
+  content::Digest blob = {};
   std::uint64_t bytes = 0;  // required: about how much; less may be granted
   // What the asker could use, in its order of preference. Empty, for origin leases only: anything.
-  std::vector<content::PieceRange> candidates;
+  std::vector<content::PieceRange> candidates = {};
   bool urgent = false;  // somebody is blocked on these pieces
 
   friend bool operator==(const LeaseAsk&, const LeaseAsk&) = default;
@@ -32,16 +32,17 @@ struct LeaseAsk {
 
 // What a lessee saw at a blob's origin. The first report pins the blob's leases to it.
 struct OriginSeen {
-  content::Digest blob;
-  std::string etag;
+  content::Digest blob = {};
+  std::string etag = {};
 
   friend bool operator==(const OriginSeen&, const OriginSeen&) = default;
 };
 
 // Bytes arrived under the leases held of a blob; one that nothing arrives under for 5 s ends.
 struct LeaseProgress {
-  content::Digest blob;
-  std::vector<content::PieceRange> pieces;  // verified since the last report; their lease is done
+  content::Digest blob = {};
+  std::vector<content::PieceRange> pieces =
+      {};  // verified since the last report; their lease is done
 
   friend bool operator==(const LeaseProgress&, const LeaseProgress&) = default;
 };
@@ -49,8 +50,8 @@ struct LeaseProgress {
 // Pieces the holder will not bring: others may.
 struct LeaseRelease {
   LeaseKind kind = LeaseKind::kOrigin;
-  content::Digest blob;
-  std::vector<content::PieceRange> pieces;
+  content::Digest blob = {};
+  std::vector<content::PieceRange> pieces = {};
 
   friend bool operator==(const LeaseRelease&, const LeaseRelease&) = default;
 };
@@ -58,20 +59,20 @@ struct LeaseRelease {
 // A lease held, said again with a full heartbeat.
 struct HeldLease {
   LeaseKind kind = LeaseKind::kOrigin;
-  content::Digest blob;
-  std::string etag;  // the origin's, if seen
-  std::vector<content::PieceRange> pieces;
+  content::Digest blob = {};
+  std::string etag = {};  // the origin's, if seen
+  std::vector<content::PieceRange> pieces = {};
 
   friend bool operator==(const HeldLease&, const HeldLease&) = default;
 };
 
 // POST /v1/nodes/{id}/leases. Applied in the order of the fields.
 struct LeaseRequest {
-  std::string epoch;  // required
-  std::vector<OriginSeen> seen;
-  std::vector<LeaseProgress> progress;
-  std::vector<LeaseRelease> releases;
-  std::vector<LeaseAsk> asks;
+  std::string epoch = {};  // required
+  std::vector<OriginSeen> seen = {};
+  std::vector<LeaseProgress> progress = {};
+  std::vector<LeaseRelease> releases = {};
+  std::vector<LeaseAsk> asks = {};
 
   friend bool operator==(const LeaseRequest&, const LeaseRequest&) = default;
 };
@@ -86,18 +87,18 @@ enum class LeaseReason {
 
 struct LeaseAnswer {
   LeaseReason reason = LeaseReason::kTaken;
-  std::vector<content::PieceRange> pieces;  // granted
-  std::chrono::milliseconds retry{0};       // "retry_ms": when nothing was granted
-  std::string etag;                         // what this blob's leases are pinned to; empty: nothing
+  std::vector<content::PieceRange> pieces = {};  // granted
+  std::chrono::milliseconds retry{0};            // "retry_ms": when nothing was granted
+  std::string etag = {};  // what this blob's leases are pinned to; empty: nothing
 
   friend bool operator==(const LeaseAnswer&, const LeaseAnswer&) = default;
 };
 
 struct LeaseResponse {
-  std::string tracker_epoch;
-  std::vector<LeaseAnswer> answers;  // one for each ask, in order
+  std::string tracker_epoch = {};
+  std::vector<LeaseAnswer> answers = {};  // one for each ask, in order
   // Of `seen`: blobs whose leases are pinned to another ETag. The origin changed; do not read on.
-  std::vector<content::Digest> origin_changed;
+  std::vector<content::Digest> origin_changed = {};
 
   friend bool operator==(const LeaseResponse&, const LeaseResponse&) = default;
 };
