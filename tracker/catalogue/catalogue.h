@@ -1,0 +1,146 @@
+// What the tracker must not forget: manifests, references, piece tables, origins, statements and
+// prefetch orders. Hides SQLite: only this folder knows it.
+//
+// Everything else of the tracker is soft state. A call that changes something has it on disk when
+// it returns success (it survives kill -9 and power loss), and has changed nothing after an error.
+//
+// Thread: one at a time; calls block on the disk, so the service makes them on its pool.
+// Errors of every call, beside those named: no_space (the file system is full), internal (the disk
+// failed), corrupt (the database file is damaged; the message says what to do).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/api/catalogue.h"
+#include "core/api/operate.h"
+#include "core/base/result.h"
+#include "core/content/digest.h"
+#include "core/content/reference.h"
+
+namespace shoal::tracker {
+
+class Database;
+
+struct StoredManifest {
+  std::string media_type = {};
+  std::string bytes = {};
+};
+
+// A blob that a manifest names.
+struct BlobEntry {
+  content::Digest digest = {};
+  std::uint64_t size = 0;
+
+  friend bool operator==(const BlobEntry&, const BlobEntry&) = default;
+};
+
+// The blobs of a manifest (config and layers), each once; bytes_total() is what a node needs.
+struct ManifestBlobs {
+  content::Digest manifest = {};
+  std::string media_type = {};
+  std::uint64_t manifest_size = 0;
+  std::uint64_t files = 0;  // layers
+  std::vector<BlobEntry> blobs = {};
+
+  std::uint64_t bytes_total() const;
+};
+
+struct StoredPrefetch {
+  std::string id = {};
+  content::Digest manifest = {};
+  api::PrefetchRequest request = {};
+  std::int64_t created_unix_ms = 0;
+  api::PrefetchState state = api::PrefetchState::kRunning;
+  std::int64_t ended_unix_ms = 0;  // 0 while running
+
+  friend bool operator==(const StoredPrefetch&, const StoredPrefetch&) = default;
+};
+
+class Catalogue {
+ public:
+  static constexpr int kSchemaVersion = 1;
+  // How long a manifest that no reference names is kept: publishing gives the reference last.
+  static constexpr std::int64_t kKeepUnreferencedMs = 24LL * 3600 * 1000;
+
+  // Opens or creates `folder`/catalogue.db. Errors: conflict (another tracker has it open; or it
+  // was made by a newer version, or by another program), denied, not_found (the folder cannot be
+  // made).
+  static Result<std::unique_ptr<Catalogue>> open(const std::filesystem::path& folder);
+  ~Catalogue();
+  Catalogue(const Catalogue&) = delete;
+  Catalogue& operator=(const Catalogue&) = delete;
+
+  // Errors: corrupt (bytes have another digest), invalid (not a model manifest, media type too
+  // long). Putting it again changes nothing.
+  Status put_manifest(const content::Digest& digest, std::string_view media_type,
+                      std::string_view bytes, std::int64_t now_unix_ms);
+  // Errors: not_found.
+  Result<StoredManifest> manifest(const content::Digest& digest);
+  // Errors: not_found.
+  Result<ManifestBlobs> manifest_blobs(const content::Digest& digest);
+  // All of them, for the fleet's view at start.
+  Result<std::vector<content::Digest>> manifests();
+  // Every blob that has origins.
+  Result<std::vector<content::Digest>> blobs_with_origins();
+
+  // Errors: corrupt (not a table, contradicts itself, of another blob), conflict (a table with
+  // another root is stored).
+  Status put_table(const content::Digest& blob, std::string_view bytes, std::int64_t now_unix_ms);
+  // Errors: not_found.
+  Result<std::string> table(const content::Digest& blob);
+
+  // `reference` is by tag. Errors: not_found (no such manifest), invalid (by digest).
+  Result<api::ReferenceRecord> put_reference(const content::Reference& reference,
+                                             const content::Digest& manifest,
+                                             std::int64_t now_unix_ms);
+  // Errors: not_found, invalid (by digest).
+  Result<api::ReferenceRecord> reference(const content::Reference& reference);
+  struct Removed {
+    api::ReferenceRecord record = {};
+    bool was_last = false;  // no reference names the manifest any more
+  };
+  // Errors: not_found, invalid (by digest).
+  Result<Removed> remove_reference(const content::Reference& reference, std::int64_t now_unix_ms);
+  // `limit` is at least 1. `after` as in ReferenceList::next; empty: from the start.
+  Result<api::ReferenceList> references(std::string_view after, std::size_t limit);
+  // The manifest a reference names. Errors: not_found.
+  Result<ManifestBlobs> resolve(const content::Reference& reference);
+
+  // Replaces origins of equal kind and URL, adds the others. Errors: invalid (more than
+  // api::kMaxOrigins of the blob).
+  Status put_origins(const content::Digest& blob, const api::Origins& origins);
+  // Empty if none is known.
+  Result<api::Origins> origins(const content::Digest& blob);
+
+  // Errors: conflict (api::kMaxStatements of other nodes are there).
+  Status put_statement(const content::Digest& blob, const api::Statement& statement);
+  Result<api::Statements> statements(const content::Digest& blob);
+
+  // Adds, or replaces state and end of, the order.
+  Status put_prefetch(const StoredPrefetch& prefetch);
+  Result<std::vector<StoredPrefetch>> prefetches();
+
+  // Forgets manifests that no reference has named for kKeepUnreferencedMs, what belonged to their
+  // blobs alone, and prefetches that ended before `prefetches_ended_before_unix_ms`. Returns those
+  // manifests.
+  Result<std::vector<content::Digest>> collect(std::int64_t now_unix_ms,
+                                               std::int64_t prefetches_ended_before_unix_ms);
+
+  // At most so many bytes of database from now on, as a full disk would: for tests.
+  Status limit_size(std::uint64_t bytes);
+
+ private:
+  explicit Catalogue(std::unique_ptr<Database> database);
+
+  // The digests in a statement's first column.
+  Result<std::vector<content::Digest>> digests(class Query& query);
+
+  const std::unique_ptr<Database> database_;
+};
+
+}  // namespace shoal::tracker

@@ -1,0 +1,226 @@
+// References, origins, statements and prefetch orders of the catalogue.
+#include <utility>
+
+#include "tracker/catalogue/catalogue.h"
+#include "tracker/catalogue/database.h"
+
+namespace shoal::tracker {
+namespace {
+
+constexpr const char* kByTag = "a reference that can be set, read or removed is NAME:TAG";
+
+api::ReferenceRecord record_of(const Query& query, const content::Digest& manifest) {
+  api::ReferenceRecord record;
+  record.reference = query.text(0) + ":" + query.text(1);
+  record.manifest = manifest;
+  record.created_unix_ms = query.integer(3);
+  record.updated_unix_ms = query.integer(4);
+  return record;
+}
+
+}  // namespace
+
+Result<api::ReferenceRecord> Catalogue::put_reference(const content::Reference& reference,
+                                                      const content::Digest& manifest,
+                                                      std::int64_t now_unix_ms) {
+  if (!reference.tag()) return fail(Errc::kInvalid, kByTag);
+  Transaction transaction(*database_);
+  SHOAL_TRY(transaction.begun());
+  {
+    Query known(*database_, "SELECT 1 FROM manifests WHERE digest = ?1");
+    Result<bool> row = known.bind(manifest).next();
+    if (!row) return fail(row.error());
+    if (!*row) {
+      return fail(Errc::kNotFound, "no manifest " + manifest.str() +
+                                       " in the catalogue: put it there before its reference");
+    }
+  }
+  Query put(*database_,
+            "INSERT INTO tags (name, tag, manifest, created, updated) VALUES (?1, ?2, ?3, ?4, ?4)"
+            " ON CONFLICT (name, tag) DO UPDATE SET manifest = ?3, updated = ?4");
+  put.bind(reference.name()).bind(*reference.tag()).bind(manifest).bind(now_unix_ms);
+  SHOAL_TRY(put.run());
+  Query mark(*database_, "UPDATE manifests SET unreferenced_since = NULL WHERE digest = ?1");
+  SHOAL_TRY(mark.bind(manifest).run());
+  // The tag may have been the last one of the manifest it named before.
+  Query orphan(*database_,
+               "UPDATE manifests SET unreferenced_since = ?1 WHERE unreferenced_since IS NULL"
+               " AND digest NOT IN (SELECT manifest FROM tags)");
+  SHOAL_TRY(orphan.bind(now_unix_ms).run());
+  SHOAL_TRY(transaction.commit());
+  return this->reference(reference);
+}
+
+Result<api::ReferenceRecord> Catalogue::reference(const content::Reference& reference) {
+  if (!reference.tag()) return fail(Errc::kInvalid, kByTag);
+  Query query(
+      *database_,
+      "SELECT name, tag, manifest, created, updated FROM tags WHERE name = ?1 AND tag = ?2");
+  Result<bool> row = query.bind(reference.name()).bind(*reference.tag()).next();
+  if (!row) return fail(row.error());
+  if (!*row) return fail(Errc::kNotFound, "no reference " + reference.str());
+  Result<content::Digest> manifest = query.digest(2);
+  if (!manifest) return fail(manifest.error());
+  return record_of(query, *manifest);
+}
+
+Result<Catalogue::Removed> Catalogue::remove_reference(const content::Reference& reference,
+                                                       std::int64_t now_unix_ms) {
+  Result<api::ReferenceRecord> record = this->reference(reference);
+  if (!record) return fail(record.error());
+  Removed removed{*std::move(record), false};
+  Transaction transaction(*database_);
+  SHOAL_TRY(transaction.begun());
+  Query remove(*database_, "DELETE FROM tags WHERE name = ?1 AND tag = ?2");
+  SHOAL_TRY(remove.bind(reference.name()).bind(*reference.tag()).run());
+  Query orphan(*database_,
+               "UPDATE manifests SET unreferenced_since = ?2 WHERE digest = ?1 AND NOT EXISTS"
+               " (SELECT 1 FROM tags WHERE manifest = ?1)");
+  SHOAL_TRY(orphan.bind(removed.record.manifest).bind(now_unix_ms).run());
+  removed.was_last = database_->changes() > 0;
+  SHOAL_TRY(transaction.commit());
+  return removed;
+}
+
+Result<api::ReferenceList> Catalogue::references(std::string_view after, std::size_t limit) {
+  // Tags contain no colon, names neither: the last one divides them.
+  std::size_t colon = after.rfind(':');
+  std::string_view name = after.substr(0, colon);
+  std::string_view tag = colon == std::string_view::npos ? "" : after.substr(colon + 1);
+  api::ReferenceList list;
+  Query query(*database_,
+              "SELECT name, tag, manifest, created, updated FROM tags WHERE (name, tag) > (?1, ?2)"
+              " ORDER BY name, tag LIMIT ?3");
+  query.bind(name).bind(tag).bind(static_cast<std::int64_t>(limit) + 1);
+  for (;;) {
+    Result<bool> row = query.next();
+    if (!row) return fail(row.error());
+    if (!*row) return list;
+    if (list.references.size() == limit) {
+      list.next = list.references.back().reference;
+      return list;
+    }
+    Result<content::Digest> manifest = query.digest(2);
+    if (!manifest) return fail(manifest.error());
+    list.references.push_back(record_of(query, *manifest));
+  }
+}
+
+Result<ManifestBlobs> Catalogue::resolve(const content::Reference& reference) {
+  if (const content::Digest* digest = reference.digest()) return manifest_blobs(*digest);
+  Result<api::ReferenceRecord> record = this->reference(reference);
+  if (!record) return fail(record.error());
+  return manifest_blobs(record->manifest);
+}
+
+Status Catalogue::put_origins(const content::Digest& blob, const api::Origins& origins) {
+  Transaction transaction(*database_);
+  SHOAL_TRY(transaction.begun());
+  for (const api::Origin& origin : origins.origins) {
+    std::string details = api::encode(api::Origins{{origin}});
+    Query put(*database_,
+              "INSERT INTO origins (blob, kind, url, details) VALUES (?1, ?2, ?3, ?4)"
+              " ON CONFLICT (blob, kind, url) DO UPDATE SET details = ?4");
+    SHOAL_TRY(put.bind(blob).bind(origin.kind).bind(origin.url).bind(details).run());
+  }
+  {
+    Query count(*database_, "SELECT count(*) FROM origins WHERE blob = ?1");
+    Result<bool> row = count.bind(blob).next();
+    if (!row) return fail(row.error());
+    if (count.integer(0) > static_cast<std::int64_t>(api::kMaxOrigins)) {
+      return fail(Errc::kInvalid, blob.str() + " would have more than " +
+                                      std::to_string(api::kMaxOrigins) + " origins");
+    }
+  }
+  return transaction.commit();
+}
+
+Result<api::Origins> Catalogue::origins(const content::Digest& blob) {
+  api::Origins out;
+  Query query(*database_, "SELECT details FROM origins WHERE blob = ?1 ORDER BY kind, url");
+  query.bind(blob);
+  for (;;) {
+    Result<bool> row = query.next();
+    if (!row) return fail(row.error());
+    if (!*row) return out;
+    Result<api::Origins> one = api::decode<api::Origins>(query.text(0));
+    if (!one || one->origins.size() != 1) {
+      return fail(Errc::kCorrupt, "the catalogue's record of an origin of " + blob.str() +
+                                      " is damaged: publish it again");
+    }
+    out.origins.push_back(std::move(one->origins.front()));
+  }
+}
+
+Status Catalogue::put_statement(const content::Digest& blob, const api::Statement& statement) {
+  Transaction transaction(*database_);
+  SHOAL_TRY(transaction.begun());
+  Query put(*database_,
+            "INSERT INTO statements (blob, node, text) VALUES (?1, ?2, ?3)"
+            " ON CONFLICT (blob, node) DO UPDATE SET text = ?3");
+  SHOAL_TRY(put.bind(blob).bind(statement.node).bind(statement.text).run());
+  {
+    Query count(*database_, "SELECT count(*) FROM statements WHERE blob = ?1");
+    Result<bool> row = count.bind(blob).next();
+    if (!row) return fail(row.error());
+    if (count.integer(0) > static_cast<std::int64_t>(api::kMaxStatements)) {
+      return fail(Errc::kConflict, std::to_string(api::kMaxStatements) +
+                                       " nodes have signed statements about " + blob.str() +
+                                       ", more are not kept");
+    }
+  }
+  return transaction.commit();
+}
+
+Result<api::Statements> Catalogue::statements(const content::Digest& blob) {
+  api::Statements out;
+  Query query(*database_, "SELECT node, text FROM statements WHERE blob = ?1 ORDER BY node");
+  query.bind(blob);
+  for (;;) {
+    Result<bool> row = query.next();
+    if (!row) return fail(row.error());
+    if (!*row) return out;
+    out.statements.push_back({query.text(0), query.text(1)});
+  }
+}
+
+Status Catalogue::put_prefetch(const StoredPrefetch& prefetch) {
+  std::string request = api::encode(prefetch.request);
+  Query put(*database_,
+            "INSERT INTO prefetches (id, manifest, request, created, state, ended)"
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
+            " ON CONFLICT (id) DO UPDATE SET state = ?5, ended = ?6");
+  put.bind(prefetch.id).bind(prefetch.manifest).bind(request).bind(prefetch.created_unix_ms);
+  put.bind(static_cast<std::int64_t>(prefetch.state)).bind(prefetch.ended_unix_ms);
+  return put.run();
+}
+
+Result<std::vector<StoredPrefetch>> Catalogue::prefetches() {
+  std::vector<StoredPrefetch> out;
+  Query query(*database_,
+              "SELECT id, manifest, request, created, state, ended FROM prefetches"
+              " ORDER BY created, id");
+  for (;;) {
+    Result<bool> row = query.next();
+    if (!row) return fail(row.error());
+    if (!*row) return out;
+    StoredPrefetch prefetch;
+    prefetch.id = query.text(0);
+    Result<content::Digest> manifest = query.digest(1);
+    Result<api::PrefetchRequest> request = api::decode<api::PrefetchRequest>(query.text(2));
+    std::int64_t state = query.integer(4);
+    if (!manifest || !request || state < 0 ||
+        state > static_cast<std::int64_t>(api::PrefetchState::kCancelled)) {
+      return fail(Errc::kCorrupt, "the catalogue's record of prefetch " + prefetch.id +
+                                      " is damaged: remove the database's row, or start anew");
+    }
+    prefetch.manifest = *manifest;
+    prefetch.request = *std::move(request);
+    prefetch.created_unix_ms = query.integer(3);
+    prefetch.state = static_cast<api::PrefetchState>(state);
+    prefetch.ended_unix_ms = query.integer(5);
+    out.push_back(std::move(prefetch));
+  }
+}
+
+}  // namespace shoal::tracker
