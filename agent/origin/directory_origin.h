@@ -1,0 +1,28 @@
+// Origin for `dir:/absolute/path`: a directory that this node can read, such as a network file
+// system mounted on every node.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "agent/origin/allow_list.h"
+#include "agent/origin/origin.h"
+
+namespace shoal::agent {
+
+// A file's version is its size, mtime (ns) and inode, looked at again after each read.
+class DirectoryOrigin final : public Origin {
+ public:
+  // `allow` must outlive the origin.
+  explicit DirectoryOrigin(const AllowList& allow) : allow_(allow) {}
+
+  bool handles(std::string_view scheme) const override { return scheme == "dir"; }
+  OriginStatus probe(const std::string& url, OriginFile& file, const CancelFlag& cancel) override;
+  OriginStatus read(const OriginFile& file, ByteRange range, const OriginSink& sink,
+                    const CancelFlag& cancel) override;
+
+ private:
+  const AllowList& allow_;
+};
+
+}  // namespace shoal::agent
