@@ -1,0 +1,60 @@
+// Fetches pieces from other agents over the lane (docs/formats/lane.md). Hides connections, their
+// pipelines and what a misbehaving peer can do to them.
+#pragma once
+
+#include "core/async/task.h"
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/lane/lane_threads.h"
+#include "agent/transfer.h"
+
+namespace shoal::http {
+class TlsContext;
+}
+
+namespace shoal::agent {
+
+// One bulk connection per peer, kept, with at most 4 requests on it; urgent transfers get
+// connections of their own, kept for kUrgentIdle. A peer's connections live on one lane thread.
+//
+// Thread: fetch, cancel, drop_peer and stop on the control thread; `report` is called on lane
+// threads. Lifetime: borrows the threads; stop() must have ended before destruction.
+class LaneClient {
+ public:
+  struct Options {
+    std::string node;                       // ours, for Shoal-Node
+    std::shared_ptr<http::TlsContext> tls;  // null: plain
+  };
+  using Report = std::function<void(TransferEvent)>;
+
+  LaneClient(LaneThreads& threads, Options options, Report report);
+  ~LaneClient();
+  LaneClient(const LaneClient&) = delete;
+  LaneClient& operator=(const LaneClient&) = delete;
+
+  // Starts a transfer. Everything that happens to it is reported under its id.
+  void fetch(Transfer transfer, const PeerAddress& peer);
+
+  // Ends a transfer early, if it has not ended: reported as cancelled. What is on its way is read
+  // and thrown away if it is little, else the connection is replaced.
+  void cancel(swarm::RequestId id, const PeerAddress& peer);
+
+  // Closes the peer's connections; its transfers end as disconnected.
+  void drop_peer(const PeerAddress& peer);
+
+  // Ends everything. No report comes after it.
+  Task<void> stop();
+
+ private:
+  class Worker;
+
+  Worker& worker_of(const PeerAddress& peer);
+
+  std::vector<std::unique_ptr<Worker>> workers_;  // one per lane thread
+};
+
+}  // namespace shoal::agent

@@ -1,0 +1,79 @@
+// Serves this node's verified pieces to other agents (docs/formats/lane.md).
+#pragma once
+
+#include "core/async/task.h"
+
+#include <atomic>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/blob_cache.h"
+#include "agent/lane/lane_threads.h"
+#include "agent/lane/upload_gate.h"
+#include "core/async/blocking_pool.h"
+#include "core/async/task_group.h"
+#include "core/base/result.h"
+#include "core/http/message.h"
+#include "core/http/url.h"
+
+namespace shoal::http {
+class Listener;
+class TlsContext;
+}  // namespace shoal::http
+
+namespace shoal::agent {
+
+// What the lane answers from the control thread's knowledge.
+class LaneBackend {
+ public:
+  virtual ~LaneBackend() = default;
+  // The answer to GET /v1/have: called, and run, on the control thread. Ends early when the agent
+  // stops.
+  virtual Task<http::Response> have(http::Request request) = 0;
+};
+
+// Accepts on the control thread and deals connections out to the lane threads, where they stay.
+//
+// Thread: the control thread. Lifetime: borrows everything given; stop() must have ended before
+// destruction.
+class LaneServer {
+ public:
+  struct Options {
+    http::Endpoint listen;
+    std::string node;
+    std::string epoch;
+    std::shared_ptr<http::TlsContext> tls;  // null: plain
+    std::size_t max_connections = 4096;
+  };
+
+  LaneServer(Executor control, LaneThreads& threads, BlobCache& blobs, UploadGate& gate,
+             BlockingPool& pool, LaneBackend& backend, Options options);
+  ~LaneServer();
+  LaneServer(const LaneServer&) = delete;
+  LaneServer& operator=(const LaneServer&) = delete;
+
+  // Errors: those of http::Listener::open.
+  Status start();
+  // With the real port; after start().
+  http::HostPort local() const;
+
+  Task<void> stop();
+
+ private:
+  class Worker;
+
+  Task<void> accept_loop();
+
+  const Executor control_;
+  LaneThreads& threads_;
+  const Options options_;
+  TaskGroup tasks_;
+  std::unique_ptr<http::Listener> listener_;
+  std::vector<std::unique_ptr<Worker>> workers_;  // one per lane thread
+  std::atomic<std::size_t> connections_{0};
+};
+
+}  // namespace shoal::agent

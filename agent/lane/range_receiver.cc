@@ -1,0 +1,91 @@
+#include "agent/lane/range_receiver.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "core/base/check.h"
+
+namespace shoal::agent {
+namespace {
+
+// The buffer holds whole pieces and about this much: small enough to stay in the second-level cache
+// between receiving, hashing and writing.
+constexpr std::size_t kBufferSize = 512 * 1024;
+// What one read may bring, for the same reason.
+constexpr std::size_t kMaxSpace = 256 * 1024;
+constexpr std::size_t kPage = 4096;
+
+std::size_t buffer_size(const content::BlobLayout& layout, content::PieceRange pieces) {
+  std::size_t piece = layout.piece_length();
+  std::size_t wanted = std::max<std::size_t>(1, kBufferSize / piece) * piece;
+  return std::min<std::size_t>(wanted, std::size_t{pieces.count} * piece);
+}
+
+}  // namespace
+
+void ReceiveBuffer::Free::operator()(std::byte* bytes) const { std::free(bytes); }
+
+std::span<std::byte> ReceiveBuffer::get(std::size_t size) {
+  size = (size + kPage - 1) / kPage * kPage;
+  if (size > size_) {
+    bytes_.reset();
+    bytes_.reset(static_cast<std::byte*>(std::aligned_alloc(kPage, size)));
+    SHOAL_CHECK(bytes_ != nullptr, "out of memory");
+    size_ = size;
+  }
+  return {bytes_.get(), size_};
+}
+
+void ReceiveBuffer::shrink() {
+  if (size_ <= kKeep) return;
+  bytes_.reset();
+  size_ = 0;
+}
+
+RangeReceiver::RangeReceiver(std::shared_ptr<store::Blob> blob, content::PieceRange pieces,
+                             ReceiveBuffer& buffer)
+    : blob_(std::move(blob)),
+      pieces_(pieces),
+      buffer_(buffer.get(buffer_size(blob_->layout(), pieces))
+                  .first(buffer_size(blob_->layout(), pieces))),
+      next_(pieces.first) {
+  SHOAL_CHECK(!pieces.empty() && pieces.end() <= blob_->layout().all_pieces().end(),
+              "pieces outside the blob");
+  begin_batch(pieces.first);
+}
+
+void RangeReceiver::begin_batch(content::PieceIndex first) {
+  const content::BlobLayout& layout = blob_->layout();
+  auto fit = static_cast<std::uint32_t>(buffer_.size() / layout.piece_length());
+  batch_ = {first, std::min(fit, pieces_.end() - first)};
+  end_ = 0;
+  if (batch_.empty()) return;
+  hashes_.resize(batch_.count);
+  hasher_.begin(layout, batch_);
+}
+
+std::span<std::byte> RangeReceiver::space() {
+  std::size_t batch_size = blob_->layout().range_of(batch_).length;
+  return buffer_.subspan(end_, std::min(batch_size - end_, kMaxSpace));
+}
+
+Result<content::PieceRange> RangeReceiver::filled(std::size_t count) {
+  const content::BlobLayout& layout = blob_->layout();
+  std::uint64_t batch_offset = layout.offset_of(batch_.first);
+  SHOAL_CHECK(count <= layout.range_of(batch_).length - end_,
+              "more bytes than there was space for");
+  end_ += count;
+  std::uint32_t final_hashes = hasher_.advance(buffer_.first(end_), hashes_);
+  content::PieceRange complete{next_, batch_.first + final_hashes - next_};
+  if (complete.empty()) return complete;
+  ByteRange bytes = layout.range_of(complete);
+  Result<std::uint32_t> stored =
+      blob_->commit(next_, buffer_.subspan(bytes.offset - batch_offset, bytes.length),
+                    std::span(hashes_).subspan(next_ - batch_.first, complete.count));
+  if (!stored) return fail(stored.error());
+  next_ = complete.end();
+  if (next_ == batch_.end()) begin_batch(next_);
+  return complete;
+}
+
+}  // namespace shoal::agent
