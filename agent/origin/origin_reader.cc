@@ -1,0 +1,179 @@
+#include "agent/origin/origin_reader.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "agent/lane/range_receiver.h"
+#include "core/base/check.h"
+
+namespace shoal::agent {
+namespace {
+
+using std::chrono::milliseconds;
+using swarm::Outcome;
+
+constexpr std::size_t kQueueLimit = 4096;
+constexpr milliseconds kActiveInterval{250};
+
+Outcome outcome_of(Errc code) {
+  switch (code) {
+    case Errc::kNotFound:
+      return Outcome::kNotHave;
+    case Errc::kTimedOut:
+      return Outcome::kTimeout;
+    case Errc::kOverloaded:
+      return Outcome::kBusy;
+    case Errc::kUnavailable:
+      return Outcome::kDisconnected;
+    case Errc::kCorrupt:
+      return Outcome::kCorrupt;
+    case Errc::kInvalid:
+      return Outcome::kRefused;
+    case Errc::kDenied:
+      return Outcome::kRefused;
+    case Errc::kConflict:
+      return Outcome::kChanged;
+    case Errc::kNoSpace:
+      return Outcome::kLocal;
+    case Errc::kCancelled:
+      return Outcome::kCancelled;
+    case Errc::kInternal:
+      return Outcome::kLocal;
+  }
+  return Outcome::kLocal;
+}
+
+}  // namespace
+
+OriginReader::OriginReader(Executor control, std::vector<std::unique_ptr<Origin>> origins,
+                           std::size_t threads, Report report)
+    : origins_(std::move(origins)),
+      report_(std::move(report)),
+      tasks_(control, "origin-reader"),
+      pool_("origin", threads, kQueueLimit) {}
+
+OriginReader::~OriginReader() = default;
+
+Origin* OriginReader::origin_for(const std::string& url) const {
+  for (const auto& origin : origins_) {
+    if (origin->handles(scheme_of(url))) return origin.get();
+  }
+  return nullptr;
+}
+
+bool OriginReader::can_read(const std::string& url) const { return origin_for(url) != nullptr; }
+
+void OriginReader::fetch(Transfer transfer, std::string url) {
+  auto cancel = std::make_shared<CancelFlag>(false);
+  swarm::RequestId id = transfer.id;
+  running_[id] = cancel;
+  tasks_.spawn("read", run(std::move(transfer), std::move(url), cancel),
+               [cancel] { cancel->store(true); });
+}
+
+void OriginReader::cancel(swarm::RequestId id) {
+  if (auto it = running_.find(id); it != running_.end()) it->second->store(true);
+}
+
+Task<void> OriginReader::run(Transfer transfer, std::string url,
+                             std::shared_ptr<CancelFlag> cancel) {
+  swarm::RequestId id = transfer.id;
+  Result<TransferEvent> ended =
+      co_await pool_.run([this, transfer = std::move(transfer), url, cancel]() {
+        return read(transfer, url, *cancel);
+      });
+  running_.erase(id);
+  TransferEvent event;
+  if (ended) {
+    event = std::move(*ended);
+  } else {
+    event.outcome = outcome_of(ended.error().code());
+    event.detail = ended.error().str();
+  }
+  event.id = id;
+  report_(std::move(event));
+}
+
+OriginStatus OriginReader::pin(Origin& origin, const std::string& url, std::uint64_t size,
+                               OriginFile& file, const CancelFlag& cancel) {
+  {
+    std::lock_guard lock(mutex_);
+    if (auto it = files_.find(url); it != files_.end()) {
+      file = it->second;
+      return {};
+    }
+  }
+  OriginStatus probed = origin.probe(url, file, cancel);
+  if (!probed.status) return probed;
+  if (file.size != size) {
+    return {fail(Errc::kConflict, "the file at " + url + " has " + std::to_string(file.size) +
+                                      " bytes, the blob " + std::to_string(size)),
+            {}};
+  }
+  std::lock_guard lock(mutex_);
+  file = files_.try_emplace(url, file).first->second;  // another thread may have been first
+  return {};
+}
+
+TransferEvent OriginReader::read(const Transfer& transfer, const std::string& url,
+                                 const CancelFlag& cancel) {
+  TransferEvent ended;
+  auto end_with = [&ended](const OriginStatus& result) {
+    ended.outcome = outcome_of(result.status.error().code());
+    ended.retry_after = result.retry_after;
+    ended.detail = result.status.error().str();
+    return ended;
+  };
+  Origin* origin = origin_for(url);
+  SHOAL_CHECK(origin != nullptr, "no origin for " + url);
+  OriginFile file;
+  OriginStatus pinned = pin(*origin, url, transfer.blob->layout().size(), file, cancel);
+  if (!pinned.status) return end_with(pinned);
+
+  ReceiveBuffer memory;
+  RangeReceiver receiver(transfer.blob, transfer.pieces, memory);
+  auto last_report = std::chrono::steady_clock::now();
+  auto take = [&](std::span<const std::byte> bytes) -> Status {
+    while (!bytes.empty()) {
+      std::span<std::byte> space = receiver.space();
+      std::size_t count = std::min(space.size(), bytes.size());
+      std::copy_n(bytes.begin(), count, space.begin());
+      bytes = bytes.subspan(count);
+      auto verified = receiver.filled(count);
+      if (!verified) {
+        // What the store could not do is not the origin's change, whatever its code says.
+        bool bad_bytes = verified.error().code() == Errc::kCorrupt;
+        return fail(bad_bytes ? Errc::kCorrupt : Errc::kInternal, verified.error().message());
+      }
+      auto now = std::chrono::steady_clock::now();
+      if (verified->empty() && now - last_report < kActiveInterval) continue;
+      last_report = now;
+      TransferEvent event;
+      event.id = transfer.id;
+      event.kind =
+          verified->empty() ? TransferEvent::Kind::kActive : TransferEvent::Kind::kVerified;
+      event.pieces = *verified;
+      report_(std::move(event));
+    }
+    return {};
+  };
+  ByteRange range = transfer.blob->layout().range_of(transfer.pieces);
+  OriginStatus result = origin->read(file, range, take, cancel);
+  if (!result.status) return end_with(result);
+  ended.outcome = Outcome::kFinished;
+  return ended;
+}
+
+std::optional<std::string> OriginReader::version(const std::string& url) const {
+  std::lock_guard lock(mutex_);
+  auto it = files_.find(url);
+  if (it == files_.end()) return std::nullopt;
+  return it->second.version;
+}
+
+Task<void> OriginReader::stop() {
+  co_await tasks_.stop();
+  pool_.stop();
+}
+
+}  // namespace shoal::agent

@@ -1,0 +1,599 @@
+#include "agent/swarm/fetcher.h"
+
+#include <algorithm>
+#include <boost/asio/post.hpp>
+#include <utility>
+
+#include "core/base/check.h"
+#include "core/base/log.h"
+#include "core/base/metrics.h"
+#include "core/base/random.h"
+
+namespace shoal::agent {
+namespace {
+
+using std::chrono::milliseconds;
+using swarm::Outcome;
+
+constexpr std::size_t kErrorsKept = 8;
+// A peer that sent bad bytes is not used for so long, whatever the tracker says.
+constexpr std::chrono::minutes kBanTime{10};
+constexpr std::size_t kMaxEtag = 256;  // of the tracker's API
+
+swarm::Time now() { return std::chrono::steady_clock::now(); }
+
+metrics::Counter& received_bytes(bool from_origin) {
+  static metrics::Counter& peers = metrics::counter(
+      "shoal_agent_received_bytes_total", "Verified bytes received.", {{"source", "peer"}});
+  static metrics::Counter& origin = metrics::counter(
+      "shoal_agent_received_bytes_total", "Verified bytes received.", {{"source", "origin"}});
+  return from_origin ? origin : peers;
+}
+
+metrics::Counter& request_outcomes(Outcome outcome, bool from_origin) {
+  return metrics::counter("shoal_agent_requests_total", "Requests for pieces that have ended.",
+                          {{"outcome", std::string(swarm::outcome_name(outcome))},
+                           {"source", from_origin ? "origin" : "peer"}});
+}
+
+swarm::Locality locality(const api::Topology& a, const api::Topology& b) {
+  return swarm::locality_between({a.region, a.zone, a.rack, a.host},
+                                 {b.region, b.zone, b.rack, b.host});
+}
+
+swarm::LeaseRefusal refusal_of(api::LeaseReason reason) {
+  switch (reason) {
+    case api::LeaseReason::kStarting:
+      return swarm::LeaseRefusal::kStarting;
+    case api::LeaseReason::kBusy:
+      return swarm::LeaseRefusal::kBusy;
+    case api::LeaseReason::kGranted:  // granted nothing: the same to the asker
+    case api::LeaseReason::kTaken:
+      return swarm::LeaseRefusal::kTaken;
+    case api::LeaseReason::kNoOrigin:
+      return swarm::LeaseRefusal::kNoOrigin;
+  }
+  return swarm::LeaseRefusal::kTaken;
+}
+
+// URLs may carry signatures in their query.
+std::string without_query(const std::string& url) { return url.substr(0, url.find('?')); }
+
+}  // namespace
+
+Fetcher::Fetcher(Executor executor, LaneClient& lane, OriginReader& origins, HaveBoard& board,
+                 LeaseKeeper::Tracker& tracker, Listener& listener, Options options)
+    : executor_(executor),
+      lane_(lane),
+      origins_(origins),
+      board_(board),
+      listener_(listener),
+      options_(std::move(options)),
+      downloads_(
+          {.node_key = swarm::node_key(options_.node), .download_limit = options_.download_limit},
+          random_u64()),
+      leases_(executor, tracker, *this),
+      tasks_(executor, "fetcher"),
+      timer_(executor) {
+  tasks_.spawn("leases", leases_.run(), [this] { leases_.close(); });
+}
+
+Fetcher::~Fetcher() = default;
+
+Task<void> Fetcher::stop() {
+  stopped_ = true;
+  timer_.cancel();
+  co_await tasks_.stop();
+}
+
+// --- Blobs and demand
+// ------------------------------------------------------------------------------
+
+void Fetcher::add(std::shared_ptr<store::Blob> blob, std::vector<std::string> origins,
+                  std::string pull_id) {
+  assert_owner_thread();
+  const content::Digest digest = blob->digest();
+  std::erase_if(origins, [this](const std::string& url) { return !origins_.can_read(url); });
+  if (auto it = ids_.find(digest); it != ids_.end()) {
+    Blob& known = blobs_[it->second];
+    for (std::string& url : origins) {
+      if (std::find(known.origins.begin(), known.origins.end(), url) == known.origins.end()) {
+        known.origins.push_back(std::move(url));
+      }
+    }
+    downloads_.set_has_origin(it->second, !known.origins.empty(), now());
+    schedule();
+    return;
+  }
+  swarm::BlobId id(free_blobs_.empty() ? next_blob_++ : free_blobs_.back());
+  if (!free_blobs_.empty()) free_blobs_.pop_back();
+  downloads_.add_blob(id, blob->layout(), swarm::blob_key(digest), blob->have(), !origins.empty(),
+                      now());
+  ids_[digest] = id;
+  by_key_[swarm::blob_key(digest)] = id;
+  blobs_[id] = {std::move(blob), std::move(origins), 0, std::move(pull_id), {}, false};
+  interest_changed();
+  schedule();
+}
+
+void Fetcher::want(const content::Digest& blob, content::PieceRange pieces, swarm::Class cls,
+                   swarm::Time deadline) {
+  auto it = ids_.find(blob);
+  SHOAL_CHECK(it != ids_.end(), "wanting a blob that was not added");
+  downloads_.want(it->second, pieces, cls, deadline, now());
+  schedule();
+}
+
+void Fetcher::unwant(const content::Digest& blob, swarm::Class cls) {
+  auto it = ids_.find(blob);
+  if (it == ids_.end()) return;
+  downloads_.unwant(it->second, cls, now());
+  schedule();
+}
+
+void Fetcher::remove(const content::Digest& blob) {
+  auto it = ids_.find(blob);
+  if (it == ids_.end()) return;
+  forget_blob(it->second);
+}
+
+void Fetcher::forget_blob(swarm::BlobId id) {
+  content::Digest digest = blobs_.at(id).stored->digest();
+  downloads_.remove_blob(id, now());
+  leases_.forget(digest);
+  by_key_.erase(swarm::blob_key(digest));
+  ids_.erase(digest);
+  blobs_.erase(id);
+  freed_blobs_.push_back(id.value());
+  interest_changed();
+  schedule();
+}
+
+void Fetcher::pieces_added(const content::Digest& blob, content::PieceRange pieces) {
+  auto it = ids_.find(blob);
+  if (it == ids_.end()) return;
+  downloads_.pieces_added(it->second, pieces, now());
+  finish_if_complete(it->second);
+  schedule();
+}
+
+void Fetcher::pieces_lost(const content::Digest& blob, const content::PieceSet& pieces) {
+  auto it = ids_.find(blob);
+  if (it == ids_.end()) return;
+  for (auto run = pieces.next_run(content::PieceIndex(0)); !run.empty();
+       run = pieces.next_run(run.end())) {
+    downloads_.pieces_lost(it->second, run, now());
+  }
+  schedule();
+}
+
+void Fetcher::finish_if_complete(swarm::BlobId id) {
+  if (!downloads_.complete(id)) return;
+  content::Digest digest = blobs_.at(id).stored->digest();
+  forget_blob(id);
+  listener_.blob_arrived(digest);
+}
+
+// --- Transfers
+// -------------------------------------------------------------------------------------
+
+void Fetcher::transfers(std::vector<TransferEvent>& events) {
+  assert_owner_thread();
+  if (stopped_) return;
+  for (const TransferEvent& event : events) {
+    switch (event.kind) {
+      case TransferEvent::Kind::kVerified:
+        on_verified(event);
+        break;
+      case TransferEvent::Kind::kActive:
+        downloads_.request_active(event.id, now());
+        if (auto it = running_.find(event.id); it != running_.end()) {
+          if (auto blob = blobs_.find(it->second.blob); blob != blobs_.end()) {
+            leases_.active(blob->second.stored->digest());
+          }
+        }
+        break;
+      case TransferEvent::Kind::kEnded:
+        on_ended(event);
+        break;
+    }
+  }
+  decide();
+}
+
+void Fetcher::on_verified(const TransferEvent& event) {
+  auto running = running_.find(event.id);
+  if (running == running_.end()) return;
+  downloads_.pieces_verified(event.id, event.pieces, now());
+  auto it = blobs_.find(running->second.blob);
+  if (it == blobs_.end()) return;
+  Blob& blob = it->second;
+  const content::Digest digest = blob.stored->digest();
+  const bool from_origin = running->second.source.is_origin();
+  // Counted against what was known before, so that a piece fetched twice counts once.
+  std::uint64_t bytes = 0;
+  const content::PieceSet* had = board_.pieces(digest);
+  for (content::PieceIndex piece : event.pieces) {
+    if (had == nullptr || !had->test(piece)) bytes += blob.stored->layout().piece_size(piece);
+  }
+  board_.add(digest, event.pieces);
+  leases_.verified(digest, event.pieces);
+  if (from_origin && !blob.etag_told) {
+    blob.etag_told = true;
+    std::string version = origins_.version(running->second.origin).value_or("");
+    if (!version.empty() && version.size() <= kMaxEtag) leases_.seen(digest, std::move(version));
+  }
+  received_bytes(from_origin).add(bytes);
+  if (bytes > 0) listener_.pieces_arrived(digest, event.pieces, bytes, from_origin);
+}
+
+void Fetcher::on_ended(const TransferEvent& event) {
+  auto it = running_.find(event.id);
+  if (it == running_.end()) return;
+  Running running = std::move(it->second);
+  running_.erase(it);
+  request_outcomes(event.outcome, running.source.is_origin()).add();
+  downloads_.request_ended(event.id, event.outcome, event.retry_after, now());
+  auto blob = blobs_.find(running.blob);
+  if (blob == blobs_.end()) return;
+  bool failed = event.outcome != Outcome::kFinished && event.outcome != Outcome::kCancelled &&
+                event.outcome != Outcome::kBusy;
+  if (failed) {
+    std::string source = "origin " + without_query(running.origin);
+    if (!running.source.is_origin()) {
+      std::size_t index = running.source.peer().value();
+      source = "peer " + (index < peers_.size() && peers_[index] ? peers_[index]->address.node
+                                                                 : std::string("(gone)"));
+    }
+    note_error(blob->second, source + ": " + event.detail);
+    // Another of the blob's URLs may do better.
+    if (running.source.is_origin()) ++blob->second.next_origin;
+  }
+  finish_if_complete(running.blob);
+}
+
+void Fetcher::note_error(Blob& blob, std::string text) {
+  log::info("transfer failed",
+            {{"digest", blob.stored->digest().str()}, {"pull_id", blob.pull_id}, {"err", text}});
+  if (!blob.errors.empty() && blob.errors.back() == text) return;
+  if (blob.errors.size() == kErrorsKept) blob.errors.erase(blob.errors.begin());
+  blob.errors.push_back(std::move(text));
+}
+
+// --- Deciding
+// --------------------------------------------------------------------------------------
+
+// Several inputs of one turn of the event loop lead to one decision.
+void Fetcher::schedule() {
+  if (scheduled_ || stopped_) return;
+  scheduled_ = true;
+  asio::post(executor_, [this] {
+    if (scheduled_) decide();
+  });
+}
+
+void Fetcher::decide() {
+  scheduled_ = false;
+  if (stopped_) return;
+  actions_.clear();
+  downloads_.decide(now(), actions_);
+  free_blobs_.insert(free_blobs_.end(), freed_blobs_.begin(), freed_blobs_.end());
+  freed_blobs_.clear();
+  for (swarm::Action& action : actions_) {
+    if (auto* request = std::get_if<swarm::StartRequest>(&action)) {
+      start(*request);
+    } else if (auto* cancelled = std::get_if<swarm::CancelRequest>(&action)) {
+      cancel(cancelled->id);
+    } else if (auto* ask = std::get_if<swarm::AskLease>(&action)) {
+      if (auto it = blobs_.find(ask->ask.blob); it != blobs_.end()) {
+        leases_.ask(ask->ask, it->second.stored->digest());
+      }
+    } else if (auto* release = std::get_if<swarm::ReleaseLease>(&action)) {
+      if (auto it = blobs_.find(release->blob); it != blobs_.end()) {
+        leases_.release(release->kind, it->second.stored->digest(), release->pieces);
+      }
+    } else if (auto* banned = std::get_if<swarm::BanPeer>(&action)) {
+      ban(*banned);
+    } else if (auto* stall = std::get_if<swarm::ReportStall>(&action)) {
+      static metrics::Counter& stalls = metrics::counter(
+          "shoal_agent_stalls_total", "Downloads without a verified byte for 10 s.");
+      stalls.add();
+      if (auto it = blobs_.find(stall->blob); it != blobs_.end()) {
+        swarm::Explanation why = downloads_.explain(stall->blob, now());
+        log::warn("download stalled", {{"digest", it->second.stored->digest().str()},
+                                       {"pull_id", it->second.pull_id},
+                                       {"waits_for", swarm::wait_name(why.wait)}});
+      }
+    }
+  }
+  swarm::Time wake = downloads_.next_wake();
+  if (wake == swarm::kNever) {
+    timer_.cancel();
+    return;
+  }
+  timer_.expires_at(std::chrono::time_point_cast<asio::steady_timer::duration>(wake));
+  timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) decide();
+  });
+}
+
+void Fetcher::start(const swarm::StartRequest& request) {
+  Blob& blob = blobs_.at(request.blob);
+  Transfer transfer;
+  transfer.id = request.id;
+  transfer.blob = blob.stored;
+  transfer.pieces = request.pieces;
+  transfer.cls = request.cls;
+  transfer.urgent = request.urgent;
+  transfer.pull_id = blob.pull_id;
+  Running running{request.blob, request.source, {}};
+  if (request.source.is_origin()) {
+    running.origin = blob.origins.at(blob.next_origin % blob.origins.size());
+    running_.emplace(request.id, running);
+    origins_.fetch(std::move(transfer), running.origin);
+  } else {
+    running_.emplace(request.id, running);
+    lane_.fetch(std::move(transfer), peers_.at(request.source.peer().value())->address);
+  }
+}
+
+void Fetcher::cancel(swarm::RequestId id) {
+  auto it = running_.find(id);
+  if (it == running_.end()) return;
+  if (it->second.source.is_origin()) {
+    origins_.cancel(id);
+    return;
+  }
+  std::size_t index = it->second.source.peer().value();
+  if (index < peers_.size() && peers_[index]) lane_.cancel(id, peers_[index]->address);
+}
+
+void Fetcher::ban(const swarm::BanPeer& ban) {
+  static metrics::Counter& bans = metrics::counter("shoal_agent_banned_peers_total",
+                                                   "Peers cut off because they sent bad bytes.");
+  bans.add();
+  std::size_t index = ban.peer.value();
+  if (index >= peers_.size() || !peers_[index]) return;
+  const Peer& peer = *peers_[index];
+  auto blob = blobs_.find(ban.blob);
+  std::string digest = blob == blobs_.end() ? "" : blob->second.stored->digest().str();
+  log::error("peer sent bad bytes and is cut off",
+             {{"peer", peer.address.node}, {"digest", digest}, {"piece", ban.piece.value()}});
+  banned_[peer.address.node] = now() + kBanTime;
+  listener_.peer_fault({peer.address.node, peer.epoch, api::PeerFault::kBadBytes,
+                        "piece " + std::to_string(ban.piece.value()) + " of " + digest});
+  drop_peer(ban.peer);
+}
+
+// --- Peers
+// -----------------------------------------------------------------------------------------
+
+std::vector<std::uint64_t> Fetcher::interest() {
+  std::vector<std::uint64_t> keys;
+  keys.reserve(by_key_.size());
+  for (const auto& [key, id] : by_key_) keys.push_back(key);
+  return keys;
+}
+
+void Fetcher::interest_changed() {
+  // Gathered: a pull adds its blobs one after the other.
+  asio::post(executor_, [this] {
+    if (stopped_) return;
+    for (const auto& peer : peers_) {
+      if (peer && !peer->leaving) peer->poller->interest_changed();
+    }
+  });
+}
+
+std::optional<swarm::PeerId> Fetcher::find_peer(const PeerAddress& address) const {
+  for (std::size_t i = 0; i < peers_.size(); ++i) {
+    if (peers_[i] && !peers_[i]->leaving && peers_[i]->address == address) {
+      return swarm::PeerId(static_cast<std::uint32_t>(i));
+    }
+  }
+  return std::nullopt;
+}
+
+void Fetcher::set_neighbours(const std::vector<api::Neighbour>& neighbours) {
+  assert_owner_thread();
+  if (stopped_) return;
+  for (const auto& peer : peers_) {
+    if (peer) peer->listed = false;
+  }
+  for (const api::Neighbour& neighbour : neighbours) {
+    auto lane = http::parse_host_port(neighbour.address);
+    if (!lane || neighbour.node == options_.node) continue;
+    if (auto it = banned_.find(neighbour.node); it != banned_.end()) {
+      if (it->second > now()) continue;
+      banned_.erase(it);
+    }
+    PeerAddress address{neighbour.node, *lane};
+    if (auto known = find_peer(address)) {
+      peers_[known->value()]->listed = true;
+      peers_[known->value()]->epoch = neighbour.epoch;
+    } else {
+      add_peer(neighbour, address);
+    }
+  }
+  trim_peers();
+}
+
+void Fetcher::add_peer(const api::Neighbour& neighbour, const PeerAddress& address) {
+  std::size_t index = 0;
+  while (index < peers_.size() && peers_[index]) ++index;
+  if (index == peers_.size()) peers_.emplace_back();
+  peers_[index] = std::make_unique<Peer>();
+  Peer& peer = *peers_[index];
+  peer.address = address;
+  peer.epoch = neighbour.epoch;
+  peer.topology = neighbour.topology;
+  peer.listed = true;
+  peer.poller = std::make_unique<HavePoller>(
+      executor_, HavePoller::Options{address, options_.node, options_.tls}, *this);
+  HavePoller* poller = peer.poller.get();
+  tasks_.spawn("have " + address.node,
+               follow(swarm::PeerId(static_cast<std::uint32_t>(index)), poller),
+               [poller] { poller->close(); });
+}
+
+Task<void> Fetcher::follow(swarm::PeerId id, HavePoller* poller) {
+  co_await poller->run();
+  peers_[id.value()].reset();
+}
+
+void Fetcher::drop_peer(swarm::PeerId id) {
+  Peer& peer = *peers_[id.value()];
+  if (peer.leaving) return;
+  peer.leaving = true;
+  if (peer.up) downloads_.peer_down(id, now());
+  peer.up = false;
+  lane_.drop_peer(peer.address);
+  peer.poller->close();
+  schedule();
+}
+
+// Lets go of peers that the tracker does not name: at once if they are silent, else when there are
+// more than max_peers.
+void Fetcher::trim_peers() {
+  std::size_t count = 0;
+  for (const auto& peer : peers_) count += peer && !peer->leaving ? 1 : 0;
+  for (std::size_t i = 0; i < peers_.size(); ++i) {
+    if (!peers_[i] || peers_[i]->leaving || peers_[i]->listed) continue;
+    if (peers_[i]->up && count <= options_.max_peers && !blobs_.empty()) continue;
+    drop_peer(swarm::PeerId(static_cast<std::uint32_t>(i)));
+    --count;
+  }
+}
+
+void Fetcher::peer_answers(const PeerAddress& address) {
+  auto id = find_peer(address);
+  if (!id) return;
+  Peer& peer = *peers_[id->value()];
+  peer.up = true;
+  downloads_.peer_up(
+      *id, {locality(options_.topology, peer.topology), swarm::node_key(address.node)}, now());
+  schedule();
+}
+
+void Fetcher::peer_news(const PeerAddress& address, std::vector<swarm::HaveEntry> entries) {
+  auto peer = find_peer(address);
+  if (!peer) return;
+  for (const swarm::HaveEntry& entry : entries) {
+    auto it = by_key_.find(entry.blob);
+    if (it == by_key_.end()) continue;
+    swarm::BlobId id = it->second;
+    // A peer whose blob has another number of pieces means another blob, or lies.
+    bool fits = entry.piece_count == blobs_.at(id).stored->layout().piece_count();
+    if (entry.kind == swarm::HaveKind::kGone || !fits) {
+      downloads_.peer_has_nothing(*peer, id, now());
+    } else if (entry.kind == swarm::HaveKind::kComplete) {
+      downloads_.peer_has_all(*peer, id, now());
+    } else if (entry.kind == swarm::HaveKind::kBitmap) {
+      downloads_.peer_has(*peer, id, entry.pieces, now());
+    } else {
+      for (content::PieceRange pieces : entry.added) downloads_.peer_has(*peer, id, pieces, now());
+    }
+  }
+  schedule();
+}
+
+void Fetcher::peer_silent(const PeerAddress& address, const Error& error) {
+  auto id = find_peer(address);
+  if (!id) return;
+  Peer& peer = *peers_[id->value()];
+  if (peer.up) {
+    peer.up = false;
+    downloads_.peer_down(*id, now());
+    lane_.drop_peer(address);
+    schedule();
+  }
+  log::info("peer does not answer", {{"peer", address.node}, {"err", error}});
+  listener_.peer_fault({address.node, peer.epoch, api::PeerFault::kUnreachable, error.message()});
+  if (!peer.listed) drop_peer(*id);
+}
+
+std::size_t Fetcher::peers_up() const {
+  return static_cast<std::size_t>(std::count_if(peers_.begin(), peers_.end(),
+                                                [](const auto& peer) { return peer && peer->up; }));
+}
+
+std::vector<PeerAddress> Fetcher::peers() const {
+  std::vector<PeerAddress> out;
+  for (const auto& peer : peers_) {
+    if (peer && !peer->leaving) out.push_back(peer->address);
+  }
+  return out;
+}
+
+// --- Tracker and leases
+// ----------------------------------------------------------------------------
+
+void Fetcher::tracker_up() {
+  downloads_.tracker_up(now());
+  schedule();
+}
+
+void Fetcher::tracker_down() {
+  downloads_.tracker_down(now());
+  schedule();
+}
+
+void Fetcher::lease_answered(const swarm::LeaseAsk& ask, const api::LeaseAnswer& answer) {
+  if (!blobs_.contains(ask.blob)) return;
+  if (answer.pieces.empty()) {
+    downloads_.lease_denied(ask.kind, ask.blob, refusal_of(answer.reason), answer.retry, now());
+  } else {
+    downloads_.lease_granted(ask.kind, ask.blob, answer.pieces, now());
+  }
+  schedule();
+}
+
+void Fetcher::leases_lost(const std::vector<api::HeldLease>& lost) {
+  for (const api::HeldLease& lease : lost) {
+    auto it = ids_.find(lease.blob);
+    swarm::LeaseKind kind =
+        lease.kind == api::LeaseKind::kOrigin ? swarm::LeaseKind::kOrigin : swarm::LeaseKind::kRack;
+    leases_.lost(kind, lease.blob, lease.pieces);
+    if (it != ids_.end()) downloads_.lease_ended(kind, it->second, lease.pieces, now());
+  }
+  schedule();
+}
+
+void Fetcher::origin_changed(const content::Digest& digest) {
+  auto it = ids_.find(digest);
+  if (it == ids_.end()) return;
+  Blob& blob = blobs_.at(it->second);
+  note_error(blob,
+             "origin: another node read another version of the file; it changed since it was "
+             "published");
+  downloads_.set_has_origin(it->second, false, now());
+  schedule();
+}
+
+// --- Status
+// ----------------------------------------------------------------------------------------
+
+std::optional<Fetcher::Report> Fetcher::explain(const content::Digest& digest) const {
+  auto it = ids_.find(digest);
+  if (it == ids_.end()) return std::nullopt;
+  const Blob& blob = blobs_.at(it->second);
+  Report report;
+  report.swarm = downloads_.explain(it->second, now());
+  report.last_errors = blob.errors;
+  for (const swarm::SourceStatus& status : downloads_.sources()) {
+    SourceReport source{"origin", "", status.rate, status.in_flight, status.bytes};
+    if (status.source.is_origin()) {
+      if (blob.origins.empty()) continue;
+      source.name = without_query(blob.origins[blob.next_origin % blob.origins.size()]);
+    } else {
+      std::size_t index = status.source.peer().value();
+      if (index >= peers_.size() || !peers_[index]) continue;
+      source.kind = "peer";
+      source.name = peers_[index]->address.node;
+    }
+    report.sources.push_back(std::move(source));
+  }
+  return report;
+}
+
+}  // namespace shoal::agent
