@@ -128,7 +128,7 @@ void visit(V& v, Neighbour& m) {
 }
 
 template <class V>
-void visit(V& v, EventsResponse::Orders& m) {
+void visit(V& v, EventOrders& m) {
   v.list("orders", m.orders, kMaxOrders);
   v.list("cancelled", m.cancelled, kMaxOrders);
   v.list("removed", m.removed, kMaxOrders);

@@ -177,19 +177,22 @@ struct Neighbour {
   friend bool operator==(const Neighbour&, const Neighbour&) = default;
 };
 
+// The part of an EventsResponse that tells a node what to do.
+struct EventOrders {
+  std::vector<Order> orders = {};           // all unfinished ones of this node
+  std::vector<std::string> cancelled = {};  // ids cancelled or timed out lately
+  std::vector<content::Digest>
+      removed;  // manifests no reference names any more: orders' pins on them end
+  friend bool operator==(const EventOrders&, const EventOrders&) = default;
+};
+
 // GET /v1/nodes/{id}/events?epoch=E&since=V&wait=MS. A part that did not change after V is absent;
 // a part that is present is complete, not a difference.
 struct EventsResponse {
   std::string tracker_epoch = {};
   std::uint64_t version = 0;  // pass it as `since`; starts again at 1 with a new tracker_epoch
 
-  struct Orders {
-    std::vector<Order> orders = {};           // all unfinished ones of this node
-    std::vector<std::string> cancelled = {};  // ids cancelled or timed out lately
-    std::vector<content::Digest>
-        removed;  // manifests no reference names any more: orders' pins on them end
-    friend bool operator==(const Orders&, const Orders&) = default;
-  };
+  using Orders = EventOrders;
   std::optional<Orders> orders = {};
   std::optional<std::vector<Neighbour>> neighbours = {};
 
