@@ -8,6 +8,30 @@
 #include "core/base/check.h"
 
 namespace shoal::content {
+namespace {
+
+constexpr std::size_t kLeavesAtOnce = 2 * kMaxLeafLanes;
+
+// Puts the next leaf hashes of adjacent pieces into `tree`, which has the first ones of `piece`,
+// and calls on_piece(hash) for each piece that they complete.
+template <typename OnPiece>
+void collect(const BlobLayout& layout, PieceIndex piece, SubtreeHasher& tree,
+             std::span<const Hash32> leaves, OnPiece on_piece) {
+  while (!leaves.empty()) {
+    std::uint64_t piece_leaves = (layout.piece_size(piece) + kLeafSize - 1) / kLeafSize;
+    std::uint64_t missing = piece_leaves - tree.leaf_count();
+    std::span<Hash32> space = tree.space();
+    std::size_t count = std::min<std::uint64_t>({missing, leaves.size(), space.size()});
+    std::copy_n(leaves.begin(), count, space.begin());
+    tree.commit(count);
+    leaves = leaves.subspan(count);
+    if (count < missing) continue;
+    on_piece(tree.finish(piece_tree_height(layout)));
+    ++piece;
+  }
+}
+
+}  // namespace
 
 Hash32 piece_hash(const BlobLayout& layout, PieceIndex piece, std::span<const std::byte> data) {
   PieceHasher hasher;
@@ -35,23 +59,14 @@ std::uint32_t PieceHasher::advance(std::span<const std::byte> so_far, std::span<
   SHOAL_CHECK(hashes.size() >= pieces_.count, "one hash per piece");
   std::uint64_t group = leaf_hash_lanes() * kLeafSize;
   std::uint64_t end = so_far.size() == total_ ? total_ : so_far.size() / group * group;
-  std::array<Hash32, 2 * kMaxLeafLanes> leaves;
+  std::array<Hash32, kLeavesAtOnce> leaves;
   while (hashed_ < end) {
-    std::uint64_t length = std::min<std::uint64_t>(end - hashed_, leaves.size() * kLeafSize);
+    std::uint64_t length = std::min<std::uint64_t>(end - hashed_, kLeavesAtOnce * kLeafSize);
     std::span<Hash32> hashed = std::span(leaves).first((length + kLeafSize - 1) / kLeafSize);
     hash_leaves(so_far.subspan(hashed_, length), hashed);
     hashed_ += length;
-    while (!hashed.empty()) {
-      PieceIndex piece = pieces_.first + done_;
-      std::uint64_t piece_leaves = (layout_.piece_size(piece) + kLeafSize - 1) / kLeafSize;
-      std::uint64_t missing = piece_leaves - tree_.leaf_count();
-      std::span<Hash32> space = tree_.space();
-      std::size_t count = std::min<std::uint64_t>({missing, hashed.size(), space.size()});
-      std::copy_n(hashed.begin(), count, space.begin());
-      tree_.commit(count);
-      hashed = hashed.subspan(count);
-      if (count == missing) hashes[done_++] = tree_.finish(piece_tree_height(layout_));
-    }
+    collect(layout_, pieces_.first + done_, tree_, hashed,
+            [&](const Hash32& hash) { hashes[done_++] = hash; });
   }
   return done_;
 }
@@ -64,18 +79,14 @@ struct BlobHasher::State {
 
   // `bytes` starts on a leaf boundary and is whole leaves, but for the blob's last one.
   void add_leaves(std::span<const std::byte> bytes) {
+    std::array<Hash32, kLeavesAtOnce> leaves;
     while (!bytes.empty()) {
-      PieceIndex piece(static_cast<std::uint32_t>(piece_hashes.size()));
-      std::uint64_t in_piece = tree.leaf_count() * kLeafSize;
-      std::uint64_t missing = layout.piece_size(piece) - in_piece;
-      std::span<Hash32> space = tree.space();
-      std::uint64_t length =
-          std::min<std::uint64_t>({missing, bytes.size(), space.size() * kLeafSize});
-      std::size_t count = (length + kLeafSize - 1) / kLeafSize;
-      hash_leaves(bytes.first(length), space.first(count));
-      tree.commit(count);
+      std::size_t length = std::min<std::size_t>(bytes.size(), kLeavesAtOnce * kLeafSize);
+      std::span<Hash32> hashed = std::span(leaves).first((length + kLeafSize - 1) / kLeafSize);
+      hash_leaves(bytes.first(length), hashed);
       bytes = bytes.subspan(length);
-      if (length == missing) piece_hashes.push_back(tree.finish(piece_tree_height(layout)));
+      collect(layout, PieceIndex(static_cast<std::uint32_t>(piece_hashes.size())), tree, hashed,
+              [&](const Hash32& hash) { piece_hashes.push_back(hash); });
     }
   }
 
