@@ -26,10 +26,10 @@ class TlsContext;
 class Client {
  public:
   struct Options {
-    Url server;                       // scheme and endpoint; a target other than "/" is a prefix
-    std::shared_ptr<TlsContext> tls;  // needed exactly for https
-    ExpectedPeer expected;            // https
-    MessageLimits limits;
+    Url server = {};  // scheme and endpoint; a target other than "/" is a prefix
+    std::shared_ptr<TlsContext> tls = {};  // needed exactly for https
+    ExpectedPeer expected = {};            // https
+    MessageLimits limits = {};
     std::size_t max_connections = 8;  // further requests wait for one
     std::chrono::milliseconds connect_timeout{5'000};
     std::chrono::milliseconds keep_idle{30'000};  // a connection idle for longer is not used again

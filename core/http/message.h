@@ -61,6 +61,7 @@ struct Peer {
 struct Request {
   std::string method = "GET";
   std::string path = "/";  // decoded, without the query
+  std::string raw_path;  // as it is on the wire; filled by readers. Not empty: sent instead of path
   Query query;
   Headers headers;
   std::string body;

@@ -37,11 +37,11 @@ using Handler = std::function<Task<Response>(Request)>;
 class Server {
  public:
   struct Options {
-    Endpoint endpoint;
+    Endpoint endpoint = {};
     unsigned unix_mode = 0660;
-    std::shared_ptr<TlsContext> tls;  // null: plain
-    std::string name = "http";        // in log lines
-    MessageLimits limits;
+    std::shared_ptr<TlsContext> tls = {};  // null: plain
+    std::string name = "http";             // in log lines
+    MessageLimits limits = {};
     std::size_t max_connections = 1024;  // one more is closed at once (plain: after a 503)
     std::chrono::milliseconds handshake_timeout{10'000};
     std::chrono::milliseconds idle_timeout{60'000};   // between requests
@@ -55,7 +55,7 @@ class Server {
   Server& operator=(const Server&) = delete;
 
   // Before start(). `method` is a method or "*". Each segment of `pattern` is a literal or "{name}"
-  // (one segment, decoded); a last "{name...}" takes the whole rest, also empty. Literals win over
+  // (one segment, decoded); a last "{name...}" takes the whole rest, not decoded. Literals win over
   // parameters; two routes for the same requests are a bug. HEAD is answered by GET's route.
   // An exception of a handler, as an error it lets through, is a 500.
   void route(std::string_view method, std::string_view pattern, Handler handler);

@@ -4,6 +4,7 @@
 #include "core/async/task.h"
 
 #include <memory>
+#include <stop_token>
 #include <string>
 
 #include "core/async/deadline.h"
@@ -46,12 +47,15 @@ class Listener {
 };
 
 // Connects to `endpoint`, trying each address of a name in turn with a fair share of the time.
-// Errors: unavailable (refused, unreachable, unknown name), timed_out, denied (unix permissions).
-Task<Result<UniqueFd>> connect_socket(Executor executor, Endpoint endpoint, Deadline deadline);
+// Errors: unavailable (refused, unreachable, unknown name), timed_out, denied (unix permissions),
+// cancelled (`stop` was requested, on this thread).
+Task<Result<UniqueFd>> connect_socket(Executor executor, Endpoint endpoint, Deadline deadline,
+                                      std::stop_token stop = {});
 
 // connect_socket and Stream::connect_tls, or Stream::plain when `tls` is null.
 Task<Result<std::unique_ptr<Stream>>> connect_stream(Executor executor, Endpoint endpoint,
                                                      std::shared_ptr<TlsContext> tls,
-                                                     ExpectedPeer expected, Deadline deadline);
+                                                     ExpectedPeer expected, Deadline deadline,
+                                                     std::stop_token stop = {});
 
 }  // namespace shoal::http

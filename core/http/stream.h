@@ -18,6 +18,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -47,14 +48,15 @@ class Stream {
   // by us or by the other side: the message says whose and why), corrupt (no TLS 1.3 spoken),
   // timed_out, unavailable. A server learns of a bad client here; a client whose own certificate is
   // refused learns it from its first read (denied), because TLS 1.3 ends the client's handshake
-  // first.
+  // first. A request of `stop` (made on this thread) ends the handshake with cancelled.
   static Task<Result<std::unique_ptr<Stream>>> accept_tls(Executor executor, UniqueFd socket,
                                                           std::shared_ptr<TlsContext> tls,
-                                                          Deadline deadline);
+                                                          Deadline deadline,
+                                                          std::stop_token stop = {});
   static Task<Result<std::unique_ptr<Stream>>> connect_tls(Executor executor, UniqueFd socket,
                                                            std::shared_ptr<TlsContext> tls,
-                                                           ExpectedPeer expected,
-                                                           Deadline deadline);
+                                                           ExpectedPeer expected, Deadline deadline,
+                                                           std::stop_token stop = {});
 
   ~Stream();
   Stream(const Stream&) = delete;
