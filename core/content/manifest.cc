@@ -23,9 +23,16 @@ auto invalid(std::string why) { return fail(Errc::kInvalid, std::move(why)); }
 
 // ---- reading
 
-// The deepest nesting of arrays and objects in `text`, if it is JSON at all.
-std::size_t json_depth(std::string_view text) {
-  std::size_t depth = 0, deepest = 0;
+struct JsonShape {
+  std::size_t depth = 0;   // deepest nesting of arrays and objects
+  std::size_t values = 0;  // at least as many as there are values of all kinds
+};
+
+// Of `text`, if it is JSON at all. Done before parsing, because a parsed value takes up to 30 times
+// as much memory as its text.
+JsonShape json_shape(std::string_view text) {
+  JsonShape shape;
+  std::size_t depth = 0;
   bool in_string = false;
   for (std::size_t i = 0; i < text.size(); ++i) {
     char c = text[i];
@@ -35,12 +42,15 @@ std::size_t json_depth(std::string_view text) {
     } else if (c == '"') {
       in_string = true;
     } else if (c == '[' || c == '{') {
-      deepest = std::max(deepest, ++depth);
+      shape.depth = std::max(shape.depth, ++depth);
+      shape.values += 2;  // itself, and the first one in it
+    } else if (c == ',') {
+      ++shape.values;
     } else if ((c == ']' || c == '}') && depth > 0) {
       --depth;
     }
   }
-  return deepest;
+  return shape;
 }
 
 const Json* find(const Json& object, std::string_view key) {
@@ -366,7 +376,9 @@ Result<ModelManifest> ModelManifest::parse(std::span<const std::byte> json) {
 Result<ModelManifest> ModelManifest::parse(std::string_view json) {
   auto named = [](const Error& error) { return fail(error.with_context("manifest")); };
   if (json.size() > kMaxManifestSize) return named({Errc::kInvalid, "larger than 4 MiB"});
-  if (json_depth(json) > kMaxJsonDepth) return named({Errc::kInvalid, "nested too deeply"});
+  JsonShape shape = json_shape(json);
+  if (shape.depth > kMaxJsonDepth) return named({Errc::kInvalid, "nested too deeply"});
+  if (shape.values > kMaxJsonValues) return named({Errc::kInvalid, "too many JSON values"});
   Json parsed = Json::parse(json, nullptr, /*allow_exceptions=*/false);
   if (parsed.is_discarded()) return named({Errc::kInvalid, "not JSON"});
   Result<ModelManifest> manifest = read_manifest(parsed);

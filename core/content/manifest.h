@@ -25,6 +25,7 @@ inline constexpr std::size_t kMaxModelFiles = 10'000;
 inline constexpr std::size_t kMaxAnnotations = 256;          // per object
 inline constexpr std::size_t kMaxAnnotationLength = 16'384;  // key or value
 inline constexpr std::size_t kMaxJsonDepth = 32;
+inline constexpr std::size_t kMaxJsonValues = 250'000;  // kMaxModelFiles layers of 25 values each
 inline constexpr std::size_t kMaxTitle = 255;
 inline constexpr std::size_t kMaxOrigin = 2048;
 

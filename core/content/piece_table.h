@@ -31,9 +31,10 @@ class PieceTable {
                                  std::vector<Hash32> piece_hashes);
   static PieceTable make(BlobHashes hashes);
 
-  // From serialised bytes; the hashes are copied. Limits are checked before allocation.
-  // Errors: corrupt (wrong magic, unknown version, numbers that contradict one another, missing or
-  // surplus bytes, hashes that do not give the root).
+  // From serialised bytes; the hashes are copied. Limits are checked before allocation. Computes
+  // the root: about 5 ms for the largest table. Errors: corrupt (wrong magic, unknown version,
+  // numbers that contradict one another, missing or surplus bytes, hashes that do not give the
+  // root).
   static Result<PieceTable> parse(std::span<const std::byte> bytes);
   // The same without a copy: the table reads `bytes` for as long as any copy of it lives, and
   // `owner` keeps them valid and unchanged until then (a mapping, for example).

@@ -224,8 +224,24 @@ TEST(ModelManifest, ChecksItsLimitsFirst) {
   });
   std::string deep = std::string(100'000, '[') + std::string(100'000, ']');
   EXPECT_NE(ModelManifest::parse(deep).error().message().find("deep"), std::string::npos);
+  std::string many = "[";
+  while (many.size() < kMaxManifestSize - 10) many += "{},";
+  many += "{}]";
+  EXPECT_NE(ModelManifest::parse(many).error().message().find("too many"), std::string::npos);
   std::string large(kMaxManifestSize + 1, ' ');
   EXPECT_NE(ModelManifest::parse(large).error().message().find("4 MiB"), std::string::npos);
+}
+
+TEST(ModelManifest, TakesTheLargestModelThatCanBeMade) {
+  std::vector<ModelFile> files;
+  for (std::size_t i = 0; i < kMaxModelFiles; ++i) {
+    files.push_back(file("shard-" + std::to_string(i), "x"));
+  }
+  Result<ModelDocuments> made = make_model("large", files, std::nullopt);
+  ASSERT_TRUE(made) << made.error().str();
+  Result<ModelManifest> parsed = ModelManifest::parse(made->manifest_json);
+  ASSERT_TRUE(parsed) << parsed.error().str();
+  EXPECT_EQ(*parsed, made->manifest);
 }
 
 TEST(ModelManifest, CutAnywhereIsRefused) {
