@@ -100,6 +100,15 @@ class CheckLayersTest(unittest.TestCase):
                          "agent/origin/c.cc": '#include "agent/lane/a.h"\n'},
                         "folders include one another", "agent/lane", "agent/origin")
 
+    def test_a_component_has_its_vocabulary_and_its_root_in_one_folder(self):
+        self.assertEqual(self.offences({"agent/transfer.h": "",
+                                        "agent/lane/a.h": '#include "agent/transfer.h"\n',
+                                        "agent/agent.cc": '#include "agent/lane/a.h"\n'}), [])
+        self.assert_one({"agent/transfer.h": "",
+                         "agent/transfer.cc": '#include "agent/lane/a.h"\n',
+                         "agent/lane/a.h": '#include "agent/transfer.h"\n'},
+                        "folders include one another", "agent/transfer")
+
     def test_headers_may_not_include_in_a_circle(self):
         self.assert_one({"core/base/a.h": '#include "core/base/b.h"\n',
                          "core/base/b.h": '#include "core/base/a.h"\n'},
