@@ -117,6 +117,14 @@ void MemoryFileSystem::apply(Change change) {
   journal_.push_back(std::move(change));
 }
 
+void MemoryFileSystem::make_durable(const Change::Part& part) {
+  if (part.target) {
+    part.directory->durable_names[part.name] = part.target;
+  } else {
+    part.directory->durable_names.erase(part.name);
+  }
+}
+
 std::uint64_t MemoryFileSystem::used() const {
   std::uint64_t bytes = 0;
   for (const auto& [inode, weak] : by_inode_) {
@@ -218,10 +226,12 @@ Status MemoryFileSystem::sync_directory(const std::string& path) {
       continue;
     }
     for (const Change::Part& part : change.parts) {
-      if (part.target) {
-        part.directory->durable_names[part.name] = part.target;
-      } else {
-        part.directory->durable_names.erase(part.name);
+      make_durable(part);
+      // What happened to the same name before is overtaken.
+      for (Change& earlier : rest) {
+        std::erase_if(earlier.parts, [&](const Change::Part& old) {
+          return old.directory == part.directory && old.name == part.name;
+        });
       }
     }
   }
@@ -359,13 +369,7 @@ void MemoryFileSystem::restore(SeededRandom* random) {
   std::lock_guard lock(mutex_);
   const std::size_t kept = random != nullptr ? random->below(journal_.size() + 1) : 0;
   for (std::size_t i = 0; i < kept; ++i) {
-    for (const Change::Part& part : journal_[i].parts) {
-      if (part.target) {
-        part.directory->durable_names[part.name] = part.target;
-      } else {
-        part.directory->durable_names.erase(part.name);
-      }
-    }
+    for (const Change::Part& part : journal_[i].parts) make_durable(part);
   }
   journal_.clear();
   std::vector<NodePtr> todo{root_};

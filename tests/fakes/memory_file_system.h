@@ -75,6 +75,7 @@ class MemoryFileSystem final : public store::FileSystem {
   NodePtr make_node(bool directory);
   void give_content(const NodePtr& node, std::span<const std::byte> bytes);
   void apply(Change change);
+  static void make_durable(const Change::Part& part);
   std::uint64_t used() const;
   void restore(SeededRandom* random);
   store::FileStat describe(const Node& node) const;
