@@ -134,9 +134,15 @@ Task<void> TrackerLink::keep_registered() {
   Backoff backoff(options_.retry, random_.next());
   while (!stop_.is_set()) {
     RetryAfter retry_after;
-    Status done = registered_ ? co_await beat(&retry_after) : co_await register_node(&retry_after);
+    const bool registering = !registered_;
+    Status done;  // not ?: with two co_awaits: g++ 12 destroys the result twice
+    if (registered_) {
+      done = co_await beat(&retry_after);
+    } else {
+      done = co_await register_node(&retry_after);
+    }
     if (stop_.is_set()) break;
-    if (!done) failed(done.error());
+    if (!done) failed(done.error(), registering && needs_an_operator(done.error()));
     if (done && !announced_) continue;  // the heartbeat that a registration needs
     if (done) {
       backoff.reset();
@@ -251,14 +257,14 @@ void TrackerLink::now_working() {
   listener_.tracker_up(tracker_epoch_);
 }
 
-void TrackerLink::failed(const Error& why) {
+void TrackerLink::failed(const Error& why, bool needs_operator) {
   error_ = why;
   if (absent_at_.is_never()) absent_at_ = Deadline::after(interval_);
   wake_.notify_all();
   if (logged_ == why.code() && !log_again_.expired()) return;
   logged_ = why.code();
   log_again_ = Deadline::after(kLogInterval);
-  log::write(needs_an_operator(why) ? log::Level::kError : log::Level::kWarn,
+  log::write(needs_operator ? log::Level::kError : log::Level::kWarn,
              "the tracker is not answering as it should",
              {{"tracker", options_.tracker.url.str()}, {"node", options_.node}, {"err", why}});
 }
@@ -268,7 +274,7 @@ void TrackerLink::registration_lost(const Error& why) {
   registered_ = false;
   announced_ = false;
   if (polls_) polls_->close();
-  failed(why);
+  failed(why, false);
 }
 
 Task<void> TrackerLink::watch_absence() {

@@ -130,7 +130,7 @@ class TrackerLink : OneThreadOnly {
   std::string heartbeat_body(std::uint64_t* seq);
   void heartbeat_answered(const api::HeartbeatResponse& answer, bool was_full);
   void now_working();
-  void failed(const Error& why);
+  void failed(const Error& why, bool needs_operator);
   void registration_lost(const Error& why);
   void end_waits();
 
