@@ -85,7 +85,9 @@ auto BlockingPool::run(F fn) {
   struct Runner {
     static Task<typename Call::R> run(BlockingPool* pool, F function) {
       auto call = std::make_shared<Call>(std::move(function));
-      Status status = co_await pool->run_job([call] { return call->call(); });
+      // Named: g++ 12 destroys a capturing lambda twice that is converted inside a co_await.
+      std::function<Status()> job = [call] { return call->call(); };
+      Status status = co_await pool->run_job(std::move(job));
       if (!status) co_return fail(status.error());
       co_return std::move(*call->result);
     }
