@@ -9,8 +9,7 @@ namespace {
 
 http::Server::Options server_options(const Address& listen) {
   http::Server::Options options;
-  options.endpoint.tcp.host = listen.host;
-  options.endpoint.tcp.port = listen.port;
+  options.endpoint.tcp = listen;
   options.name = "admin";
   options.max_connections = 64;
   return options;

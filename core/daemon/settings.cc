@@ -24,9 +24,7 @@ constexpr std::array<BuiltinFlag, 5> kBuiltinFlags{{
 }};
 
 bool good_name(std::string_view name) {
-  if (name.empty() || name.front() == '-' || name.back() == '-' || name.starts_with("no-")) {
-    return false;
-  }
+  if (name.empty() || name.front() == '-' || name.back() == '-') return false;
   return std::all_of(name.begin(), name.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
   });
@@ -122,6 +120,10 @@ void Settings::add_value(const SettingInfo& info, std::unique_ptr<SettingValue> 
   SHOAL_CHECK(!info.doc.empty(), "setting without a sentence: " + name);
   SHOAL_CHECK(value->boolean() || !info.example.empty(), "setting without an example: " + name);
   SHOAL_CHECK(state_->find(info.name) == nullptr, "setting declared twice: " + name);
+  // --no-x must have one meaning.
+  SHOAL_CHECK(state_->find("no-" + name) == nullptr, "setting and its negation: " + name);
+  SHOAL_CHECK(!name.starts_with("no-") || state_->find(name.substr(3)) == nullptr,
+              "setting and its negation: " + name);
   for (const BuiltinFlag& builtin : kBuiltinFlags) {
     SHOAL_CHECK(builtin.name != info.name, "setting shadows a built-in flag: " + name);
   }
