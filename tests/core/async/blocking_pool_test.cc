@@ -23,8 +23,7 @@ Task<Result<std::string>> thread_name(BlockingPool* pool) {
 }
 
 Task<void> hold(BlockingPool* pool, std::shared_future<void> release, Status* out) {
-  auto job = [release] { release.wait(); };
-  *out = co_await pool->run(job);
+  *out = co_await pool->run([release] { release.wait(); });
 }
 
 TEST(BlockingPool, RunsOnItsNamedThreadAndResumesOnTheCallers) {
@@ -60,11 +59,10 @@ TEST(BlockingPool, AFullQueueIsOverloadAndStopEndsQueuedJobs) {
   struct Steps {
     static Task<void> first(BlockingPool* p, std::promise<void>* begun,
                             std::shared_future<void> until, Status* out) {
-      auto job = [begun, until] {
+      *out = co_await p->run([begun, until] {
         begun->set_value();
         until.wait();
-      };
-      *out = co_await p->run(job);
+      });
     }
   };
   group.spawn("running", Steps::first(&pool, &started, released, &running));

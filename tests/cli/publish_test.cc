@@ -1,0 +1,205 @@
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <map>
+
+#include "core/base/hex.h"
+#include "core/content/manifest.h"
+#include "core/content/piece_hasher.h"
+#include "tests/cli/command_run.h"
+#include "tests/cli/temp_dir.h"
+#include "tests/fakes/fake_agent.h"
+
+namespace shoal::cli {
+namespace {
+
+using fakes::FakeAgent;
+using fakes::FakeAnswer;
+using fakes::FakeRequest;
+using Json = nlohmann::json;
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+// The ingest half of an agent: reads what it is handed and answers with the real hashes.
+class IngestingAgent {
+ public:
+  FakeAnswer handle(FakeRequest& request) {
+    if (request.target == "/v1/ingests") return start(request);
+    if (request.target == "/v1/publish") {
+      published = Json::parse(request.body);
+      content::Digest digest =
+          content::digest_of(std::string_view(published["manifest"].get_ref<std::string&>()));
+      return {.body = Json{{"manifest", digest.str()}}.dump()};
+    }
+    if (request.method == "DELETE") {
+      cancelled.push_back(request.target);
+      return {.status = 204};
+    }
+    std::string job = request.target.substr(std::string_view("/v1/ingests/").size());
+    job = job.substr(0, job.find('?'));
+    if (on_poll) on_poll(job);
+    if (never_done) return {.body = R"({"state":"running","bytes_done":1,"bytes_total":2})"};
+    return {.body = jobs.at(job)};
+  }
+
+  Json published;
+  std::vector<Json> started;
+  std::vector<std::string> cancelled;
+  std::map<std::string, std::string> jobs;
+  std::function<void(const std::string&)> on_poll;
+  bool never_done = false;
+  int refuse_starts = 0;
+  std::string failure;
+
+ private:
+  FakeAnswer start(FakeRequest& request) {
+    if (refuse_starts-- > 0) {
+      return {.status = 503, .body = R"({"error":{"code":"overloaded","message":"busy"}})"};
+    }
+    started.push_back(Json::parse(request.body));
+    std::string job = std::to_string(started.size());
+    jobs[job] = failure.empty() ? hash(request.fds.at(0).get()) : failure;
+    return {.status = 202, .body = Json{{"job", job}}.dump()};
+  }
+
+  static std::string hash(int fd) {
+    struct stat status {};
+    EXPECT_EQ(::fstat(fd, &status), 0);
+    std::vector<std::byte> bytes(static_cast<std::size_t>(status.st_size));
+    EXPECT_EQ(::pread(fd, bytes.data(), bytes.size(), 0), status.st_size);
+    content::BlobHasher hasher{content::BlobLayout(bytes.size())};
+    EXPECT_TRUE(hasher.update(bytes));
+    content::BlobHashes hashes = *hasher.finish();
+    Json done{{"state", "done"}, {"digest", hashes.digest.str()}, {"size", bytes.size()},
+              {"how", "copy"},   {"bytes_done", bytes.size()},    {"bytes_total", bytes.size()}};
+    if (hashes.pieces_root) done["pieces_root"] = to_hex(*hashes.pieces_root);
+    return done.dump();
+  }
+};
+
+class PublishTest : public ::testing::Test {
+ protected:
+  Ran publish(std::vector<std::string> more) {
+    std::vector<std::string> args{"--agent", server_.socket().string(),
+                                  "publish", (dir_ / "model").string(),
+                                  "--as",    "team/m:1",
+                                  "--json"};
+    args.insert(args.end(), more.begin(), more.end());
+    return command_.run(args);
+  }
+
+  TempDir dir_;
+  IngestingAgent agent_;
+  FakeAgent server_{[this](FakeRequest& request) { return agent_.handle(request); }};
+  CommandRun command_;
+};
+
+TEST_F(PublishTest, GivesTheAgentEveryFileAndTheManifestOfThem) {
+  dir_.write("model/model.safetensors", std::string(100'000, 'w'));
+  dir_.write("model/sub/config.json", "{}");
+  dir_.write("model/empty", "");
+  Ran ran = publish({});
+  ASSERT_EQ(ran.code, kExitOk) << ran.err;
+  EXPECT_EQ(agent_.started.size(), 3u);
+  EXPECT_THAT(agent_.started,
+              Contains(Json{{"mode", "copy"},
+                            {"path", std::filesystem::canonical(dir_ / "model/empty").string()}}));
+  EXPECT_EQ(agent_.published["reference"], "team/m:1");
+  EXPECT_EQ(agent_.published["origins"], Json::array());
+  auto manifest = content::ModelManifest::parse(
+      std::string_view(agent_.published["manifest"].get_ref<std::string&>()));
+  ASSERT_TRUE(manifest) << manifest.error().str();
+  EXPECT_EQ(manifest->title, "m");
+  ASSERT_EQ(manifest->files.size(), 3u);
+  EXPECT_EQ(manifest->files[0].path.str(), "empty");
+  EXPECT_EQ(manifest->files[2].path.str(), "sub/config.json");
+  EXPECT_EQ(manifest->files[2].digest, content::digest_of(std::string_view("{}")));
+  EXPECT_EQ(ran.json()["ok"], true);
+  EXPECT_EQ(ran.json()["bytes_total"], 100'002);
+  EXPECT_EQ(ran.json()["files"].size(), 3u);
+}
+
+TEST_F(PublishTest, AnOriginNamesEachFileByItsEncodedPath) {
+  dir_.write("model/a b", "x");
+  Ran ran = publish({"--origin", "https://models.example/m", "--no-store"});
+  ASSERT_EQ(ran.code, kExitOk) << ran.err;
+  EXPECT_EQ(agent_.started[0]["mode"], "hash");
+  EXPECT_EQ(agent_.published["origins"],
+            (Json::array({{{"blob", content::digest_of(std::string_view("x")).str()},
+                           {"url", "https://models.example/m/a%20b"}}})));
+}
+
+TEST_F(PublishTest, InPlaceSaysSo) {
+  dir_.write("model/a", "x");
+  ASSERT_EQ(publish({"--in-place"}).code, kExitOk);
+  EXPECT_EQ(agent_.started[0]["mode"], "in-place");
+}
+
+TEST_F(PublishTest, ComesBackLaterWhenTheAgentIsBusy) {
+  for (int i = 0; i < 6; ++i) dir_.write("model/" + std::to_string(i), "x");
+  agent_.refuse_starts = 1;
+  ASSERT_EQ(publish({}).code, kExitOk);
+  EXPECT_EQ(agent_.started.size(), 6u);
+}
+
+TEST_F(PublishTest, AFileThatChangesMeanwhileIsNamed) {
+  dir_.write("model/a", "x");
+  agent_.on_poll = [this](const std::string&) { dir_.write("model/a", "xy"); };
+  Ran ran = publish({});
+  EXPECT_EQ(ran.code, kExitFailed);
+  EXPECT_THAT(ran.err, HasSubstr("'a' changed while it was being published"));
+  EXPECT_EQ(ran.json()["error"]["code"], "conflict");
+  EXPECT_TRUE(agent_.published.is_null());
+}
+
+TEST_F(PublishTest, AFailedFileIsNamedAndEndsTheOthers) {
+  for (int i = 0; i < 3; ++i) dir_.write("model/" + std::to_string(i), "x");
+  agent_.failure = R"({"state":"failed","error":{"code":"no_space","message":"store full"}})";
+  Ran ran = publish({});
+  EXPECT_EQ(ran.code, kExitFailed);
+  EXPECT_THAT(ran.err, AllOf(HasSubstr("0: store full"), HasSubstr("shoal gc")));
+  EXPECT_THAT(agent_.cancelled, ElementsAre("/v1/ingests/2", "/v1/ingests/3"));
+  EXPECT_TRUE(agent_.published.is_null());
+}
+
+TEST_F(PublishTest, CtrlCCancelsTheAgentsJobs) {
+  dir_.write("model/a", "x");
+  agent_.never_done = true;
+  agent_.on_poll = [this](const std::string&) { command_.press_ctrl_c(); };
+  Ran ran = publish({});
+  EXPECT_EQ(ran.code, kExitInterrupted);
+  EXPECT_THAT(agent_.cancelled, ElementsAre("/v1/ingests/1"));
+  EXPECT_EQ(ran.json()["error"]["code"], "cancelled");
+}
+
+TEST_F(PublishTest, BadTreesReachNoAgent) {
+  std::filesystem::create_directories(dir_ / "model");
+  EXPECT_THAT(publish({}).err, HasSubstr("has no files"));
+  dir_.write("model/bad\nname", "x");
+  Ran ran = publish({});
+  EXPECT_EQ(ran.code, kExitFailed);
+  EXPECT_THAT(ran.err, AllOf(HasSubstr("bad\\x0aname"), Not(HasSubstr("bad\nname"))));
+  EXPECT_TRUE(server_.seen().empty());
+}
+
+TEST_F(PublishTest, ContradictionsAreUsageErrors) {
+  dir_.write("model/a", "x");
+  EXPECT_EQ(publish({"--no-store"}).code, kExitUsage);
+  EXPECT_EQ(publish({"--no-store", "--in-place", "--origin=http://x/"}).code, kExitUsage);
+  EXPECT_EQ(publish({"--origin=http://x/?q=1"}).code, kExitUsage);
+  EXPECT_EQ(publish({"--origin=/local"}).code, kExitUsage);
+  EXPECT_EQ(command_.run({"publish", "x"}).code, kExitUsage);
+  EXPECT_EQ(command_.run({"publish", "x", "--as", "UPPER:1"}).code, kExitUsage);
+  EXPECT_EQ(command_.run({"publish", "x", "--as", "m@sha256:" + std::string(64, 'a')}).code,
+            kExitUsage);
+  EXPECT_TRUE(server_.seen().empty());
+}
+
+}  // namespace
+}  // namespace shoal::cli
