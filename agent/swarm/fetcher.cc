@@ -18,6 +18,7 @@ using swarm::Outcome;
 constexpr std::size_t kErrorsKept = 8;
 // A peer that sent bad bytes is not used for so long, whatever the tracker says.
 constexpr std::chrono::minutes kBanTime{10};
+constexpr std::chrono::seconds kHoldTime{5};
 constexpr std::size_t kMaxEtag = 256;  // of the tracker's API
 
 swarm::Time now() { return std::chrono::steady_clock::now(); }
@@ -61,12 +62,12 @@ std::string without_query(const std::string& url) { return url.substr(0, url.fin
 
 }  // namespace
 
-Fetcher::Fetcher(Executor executor, LaneClient& lane, OriginReader& origins, HaveBoard& board,
+Fetcher::Fetcher(Executor executor, LaneClient& lane, OriginReader& origins, Inventory& inventory,
                  LeaseKeeper::Tracker& tracker, Listener& listener, Options options)
     : executor_(executor),
       lane_(lane),
       origins_(origins),
-      board_(board),
+      inventory_(inventory),
       listener_(listener),
       options_(std::move(options)),
       downloads_(
@@ -74,6 +75,7 @@ Fetcher::Fetcher(Executor executor, LaneClient& lane, OriginReader& origins, Hav
           random_u64()),
       leases_(executor, tracker, *this),
       tasks_(executor, "fetcher"),
+      stop_(executor),
       timer_(executor) {
   tasks_.spawn("leases", leases_.run(), [this] { leases_.close(); });
 }
@@ -82,6 +84,7 @@ Fetcher::~Fetcher() = default;
 
 Task<void> Fetcher::stop() {
   stopped_ = true;
+  stop_.set();
   timer_.cancel();
   co_await tasks_.stop();
 }
@@ -111,7 +114,7 @@ void Fetcher::add(std::shared_ptr<store::Blob> blob, std::vector<std::string> or
                       now());
   ids_[digest] = id;
   by_key_[swarm::blob_key(digest)] = id;
-  blobs_[id] = {std::move(blob), std::move(origins), 0, std::move(pull_id), {}, false};
+  blobs_[id] = {std::move(blob), std::move(origins), 0, std::move(pull_id), {}, false, false};
   interest_changed();
   schedule();
 }
@@ -212,11 +215,11 @@ void Fetcher::on_verified(const TransferEvent& event) {
   const bool from_origin = running->second.source.is_origin();
   // Counted against what was known before, so that a piece fetched twice counts once.
   std::uint64_t bytes = 0;
-  const content::PieceSet* had = board_.pieces(digest);
+  const content::PieceSet* had = inventory_.pieces(digest);
   for (content::PieceIndex piece : event.pieces) {
     if (had == nullptr || !had->test(piece)) bytes += blob.stored->layout().piece_size(piece);
   }
-  board_.add(digest, event.pieces);
+  inventory_.added(digest, event.pieces);
   leases_.verified(digest, event.pieces);
   if (from_origin && !blob.etag_told) {
     blob.etag_told = true;
@@ -249,7 +252,22 @@ void Fetcher::on_ended(const TransferEvent& event) {
     // Another of the blob's URLs may do better.
     if (running.source.is_origin()) ++blob->second.next_origin;
   }
+  if (event.outcome == Outcome::kLocal && !blob->second.held) {
+    blob->second.held = true;
+    downloads_.hold(running.blob, true, now());
+    tasks_.spawn("hold", end_hold(blob->second.stored->digest()), [this] { stop_.set(); });
+  }
   finish_if_complete(running.blob);
+}
+
+// The disk was full, or failed: tried again after a while, by then something may have been evicted.
+Task<void> Fetcher::end_hold(content::Digest digest) {
+  (void)co_await sleep_until(Deadline::after(kHoldTime), &stop_);
+  auto it = ids_.find(digest);
+  if (it == ids_.end() || stopped_) co_return;
+  blobs_.at(it->second).held = false;
+  downloads_.hold(it->second, false, now());
+  schedule();
 }
 
 void Fetcher::note_error(Blob& blob, std::string text) {

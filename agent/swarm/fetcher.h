@@ -16,8 +16,8 @@
 #include "agent/lane/lane_client.h"
 #include "agent/mailbox.h"
 #include "agent/origin/origin_reader.h"
-#include "agent/swarm/have_board.h"
 #include "agent/swarm/have_poller.h"
+#include "agent/swarm/inventory.h"
 #include "agent/swarm/lease_keeper.h"
 #include "agent/transfer.h"
 #include "core/api/node.h"
@@ -52,7 +52,7 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
     std::size_t max_peers = 30;
   };
 
-  Fetcher(Executor executor, LaneClient& lane, OriginReader& origins, HaveBoard& board,
+  Fetcher(Executor executor, LaneClient& lane, OriginReader& origins, Inventory& inventory,
           LeaseKeeper::Tracker& tracker, Listener& listener, Options options);
   ~Fetcher();
 
@@ -114,6 +114,7 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
     std::string pull_id;
     std::vector<std::string> errors;  // the last few
     bool etag_told = false;
+    bool held = false;  // its bytes could not be stored a moment ago
   };
   struct Peer {
     PeerAddress address;
@@ -148,6 +149,7 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
 
   void on_verified(const TransferEvent& event);
   void on_ended(const TransferEvent& event);
+  Task<void> end_hold(content::Digest digest);
   void note_error(Blob& blob, std::string text);
   void finish_if_complete(swarm::BlobId id);
 
@@ -162,13 +164,14 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
   const Executor executor_;
   LaneClient& lane_;
   OriginReader& origins_;
-  HaveBoard& board_;
+  Inventory& inventory_;
   Listener& listener_;
   const Options options_;
 
   swarm::Downloads downloads_;
   LeaseKeeper leases_;
   TaskGroup tasks_;
+  Event stop_;
   asio::steady_timer timer_;
   bool scheduled_ = false;  // decide() is posted
   bool stopped_ = false;

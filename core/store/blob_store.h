@@ -159,6 +159,8 @@ class BlobStore {
   // the last copies in the fleet of something that no origin can give again. Called without locks
   // held, on the thread that needs room. None: nothing must stay.
   void set_eviction_guard(std::function<bool(const BlobInfo&)> must_stay);
+  // What the guard says of this blob.
+  bool must_stay(const BlobInfo& info) const;
 
   // Evicts until `incoming` more bytes keep to the watermarks, as far as possible; what it evicted.
   // Not enough is not an error here: taking the space is what fails then. Blocks.
@@ -169,6 +171,7 @@ class BlobStore {
   MaintainReport maintain();
 
   SpaceReport space() const;
+  const SpaceLimits& limits() const;
 
   // Syncs every blob. No other call may be made after it; blobs still held behave as removed ones.
   // Blocks. Errors: the first sync that failed.

@@ -20,6 +20,17 @@ void BlobStore::set_eviction_guard(std::function<bool(const BlobInfo&)> must_sta
   must_stay_ = std::move(must_stay);
 }
 
+bool BlobStore::must_stay(const BlobInfo& info) const {
+  std::function<bool(const BlobInfo&)> guard;
+  {
+    std::lock_guard lock(mutex_);
+    guard = must_stay_;
+  }
+  return guard && guard(info);
+}
+
+const SpaceLimits& BlobStore::limits() const { return context_->budget.limits(); }
+
 SpaceReport BlobStore::space() const {
   return {.capacity = context_->budget.limits().capacity, .use = context_->budget.use()};
 }

@@ -1,0 +1,390 @@
+#include "agent/agent_parts.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "agent/origin/directory_origin.h"
+#include "agent/origin/http_origin.h"
+#include "core/base/log.h"
+#include "core/base/metrics.h"
+#include "core/base/random.h"
+#include "core/daemon/version.h"
+#include "core/http/url.h"
+#include "core/store/file_system.h"
+
+namespace shoal::agent {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr std::size_t kPoolThreads = 4;
+constexpr std::size_t kPoolQueue = 16'384;
+constexpr std::size_t kIngestThreads = 2;
+constexpr std::chrono::seconds kMaintainEvery{2};
+constexpr milliseconds kMeasureEvery{1000};
+constexpr std::uint64_t kRecheckStep = 32 * kMiB;
+
+std::string value_of(const daemon::KeyValues& values, const std::string& key) {
+  auto it = values.find(key);
+  return it == values.end() ? std::string() : it->second;
+}
+
+api::Topology topology_of(const Settings& settings) {
+  return {value_of(settings.topology, "region"), value_of(settings.topology, "zone"),
+          value_of(settings.topology, "rack"), value_of(settings.topology, "host")};
+}
+
+TrackerAddress tracker_of(const Settings& settings, std::shared_ptr<http::TlsContext> tls) {
+  Result<http::Url> url = http::parse_url(settings.tracker);
+  SHOAL_CHECK(url.has_value(), "the settings were checked");
+  return {*url, std::move(tls)};
+}
+
+TrackerLink::Options link_options(const Settings& settings, const std::string& epoch,
+                                  std::shared_ptr<http::TlsContext> tls) {
+  TrackerLink::Options options;
+  options.tracker = tracker_of(settings, std::move(tls));
+  options.node = settings.node_id;
+  options.epoch = epoch;
+  options.advertise = settings.advertise;
+  options.topology = topology_of(settings);
+  options.labels = settings.labels;
+  options.version = daemon::version();
+  options.store_capacity = settings.store_capacity.value();
+  return options;
+}
+
+std::vector<std::unique_ptr<Origin>> make_origins(const AllowList& allow) {
+  std::vector<std::unique_ptr<Origin>> origins;
+  HttpOrigin::Options http;
+  http.user_agent = "shoal-agent/" + std::string(daemon::version());
+  origins.push_back(std::make_unique<HttpOrigin>(allow, std::move(http)));
+  origins.push_back(std::make_unique<DirectoryOrigin>(allow));
+  return origins;
+}
+
+asio::io_context& context_of(const Executor& executor) {
+  return static_cast<asio::io_context&>(executor.context());
+}
+
+}  // namespace
+
+AgentParts::AgentParts(Executor executor, const Settings& settings,
+                       std::shared_ptr<http::TlsContext> tls, AllowList allow)
+    : executor_(executor),
+      settings_(settings),
+      epoch_(random_hex(8)),
+      tls_(std::move(tls)),
+      allow_(std::move(allow)),
+      pool_("disk", kPoolThreads, kPoolQueue),
+      lane_threads_(settings.lane_threads),
+      lost_(context_of(executor), [this](std::vector<Lost>& lost) { on_lost(lost); }),
+      transfers_(context_of(executor),
+                 [this](std::vector<TransferEvent>& events) { fetcher_.transfers(events); }),
+      gate_(settings.upload_limit, {.bulk = settings.upload_slots}),
+      board_(executor),
+      link_(executor, link_options(settings, epoch_, tls_), *this),
+      catalogue_(executor, tracker_of(settings, tls_)),
+      inventory_(board_, link_.report()),
+      origins_(executor, make_origins(allow_), settings.origin_threads,
+               [this](TransferEvent event) { transfers_.push(std::move(event)); }),
+      lane_client_(lane_threads_, {settings.node_id, tls_},
+                   [this](TransferEvent event) { transfers_.push(std::move(event)); }),
+      fetcher_(executor, lane_client_, origins_, inventory_, *this, *this,
+               {settings.node_id, tls_, topology_of(settings), settings.download_limit}),
+      tables_(executor, catalogue_, [this] { return fetcher_.peers(); }, {settings.node_id, tls_}),
+      admin_(executor, settings.admin_listen,
+             [this]() -> std::optional<std::string> {
+               if (link_.connected()) return std::nullopt;
+               return link_.error() ? link_.error()->message() : "not yet registered";
+             }),
+      tasks_(executor, "agent"),
+      stop_(executor) {}
+
+AgentParts::~AgentParts() = default;
+
+Status AgentParts::open() {
+  std::error_code ignored;
+  std::filesystem::create_directories(settings_.store.parent_path(), ignored);
+  std::filesystem::create_directories(settings_.runtime.parent_path(), ignored);
+  std::filesystem::create_directories(settings_.socket.parent_path(), ignored);
+  store::StoreConfig config;
+  config.store_directory = settings_.store;
+  config.runtime_directory = settings_.runtime;
+  config.limits.capacity = settings_.store_capacity.value();
+  config.limits.free_space_floor = settings_.free_space_floor / 100.0;
+  auto opened = store::BlobStore::open(std::move(config), store::real_file_system(), this);
+  if (!opened) return fail(opened.error());
+  store_ = std::move(*opened);
+  blobs_ = std::make_unique<BlobCache>(*store_);
+  library_ = std::make_unique<Library>(*store_);
+  library_->load();
+  take_stock();
+  pulls_ = std::make_unique<Pulls>(executor_, *store_, *library_, inventory_, fetcher_, catalogue_,
+                                   tables_, pool_);
+  pulls_->on_ended([this] { link_.beat_now(); });
+  ingests_ = std::make_unique<Ingests>(executor_, *store_, kIngestThreads,
+                                       [this](const store::Blob& blob) { inventory_.set(blob); });
+  verifies_ = std::make_unique<Verifies>(executor_, *store_, *blobs_, pool_, settings_.scrub_rate);
+  return {};
+}
+
+// What the store holds already is offered from the start.
+void AgentParts::take_stock() {
+  for (const store::BlobInfo& info : store_->list()) {
+    if (info.failed) continue;
+    if (info.complete) {
+      inventory_.set_complete(info.digest, info.size);
+    } else if (auto blob = store_->find(info.digest)) {
+      inventory_.set(**blob);
+    }
+  }
+}
+
+Status AgentParts::listen() {
+  LaneServer::Options lane;
+  lane.listen.tcp = {settings_.lane_listen.host, settings_.lane_listen.port};
+  lane.node = settings_.node_id;
+  lane.epoch = epoch_;
+  lane.tls = tls_;
+  lane_server_ = std::make_unique<LaneServer>(executor_, lane_threads_, *blobs_, gate_, pool_,
+                                              board_, std::move(lane));
+  SHOAL_TRY(lane_server_->start());
+  SHOAL_TRY(admin_.start());
+  local_ =
+      std::make_unique<LocalApi>(executor_, settings_.socket.string(),
+                                 LocalApi::Parts{*store_, *blobs_, *library_, inventory_, fetcher_,
+                                                 *pulls_, *ingests_, *verifies_, catalogue_, pool_},
+                                 [this] { return standing(); });
+  SHOAL_TRY(local_->start());
+  tasks_.spawn("recheck", recheck(), [this] { stop_.set(); });
+  tasks_.spawn("maintain", maintain(), [this] { stop_.set(); });
+  tasks_.spawn("measure", measure(), [this] { stop_.set(); });
+  verifies_->start_scrub();
+  link_.start();
+  log::info("agent is up", {{"node", settings_.node_id},
+                            {"epoch", epoch_},
+                            {"lane", lane_server_->local().str()},
+                            {"admin", admin_.local().str()},
+                            {"socket", settings_.socket.string()}});
+  return {};
+}
+
+Task<void> AgentParts::stop(Deadline deadline) {
+  stop_.set();
+  board_.close();
+  if (pulls_) co_await pulls_->stop();
+  if (ingests_) co_await ingests_->stop();
+  if (verifies_) co_await verifies_->stop();
+  catalogue_.close();
+  if (local_) co_await local_->stop(deadline);
+  co_await link_.stop();
+  co_await fetcher_.stop();
+  co_await lane_client_.stop();
+  co_await origins_.stop();
+  if (lane_server_) co_await lane_server_->stop();
+  co_await admin_.stop(deadline);
+  co_await tasks_.stop();
+  lane_threads_.stop();
+  pool_.stop();
+  if (blobs_) blobs_->clear();
+  if (store_) {
+    if (Status closed = store_->close(); !closed) {
+      log::warn("closing the store", {{"err", closed.error()}});
+    }
+  }
+}
+
+void AgentParts::reload_certificates() {
+  if (!tls_) return;
+  if (Status reloaded = tls_->reload(); !reloaded) {
+    log::error("certificates not reloaded", {{"err", reloaded.error()}});
+  } else {
+    log::info("certificates reloaded");
+  }
+}
+
+// --- Store
+// -----------------------------------------------------------------------------------------
+
+void AgentParts::pieces_lost(const content::Digest& blob, const content::PieceSet& pieces) {
+  lost_.push({blob, pieces});
+}
+
+void AgentParts::on_lost(std::vector<Lost>& lost) {
+  for (const Lost& one : lost) {
+    auto blob = store_->find(one.blob);
+    if (!blob) {
+      inventory_.failed(one.blob);
+      continue;
+    }
+    inventory_.lost(**blob, one.pieces);
+    if (fetcher_.contains(one.blob)) {
+      fetcher_.pieces_lost(one.blob, one.pieces);
+    } else {
+      tasks_.spawn("repair", repair(one.blob));
+    }
+  }
+}
+
+// Fetches what a stored blob has lost.
+Task<void> AgentParts::repair(content::Digest digest) {
+  auto blob = co_await pool_.run([this, digest] { return store_->find(digest); });
+  if (!blob || stop_.is_set()) co_return;
+  log::info("fetching lost pieces again", {{"digest", digest.str()}});
+  std::vector<std::string> urls;
+  if (auto origins = co_await catalogue_.origins(digest, Deadline::after(milliseconds(5'000)))) {
+    for (const api::Origin& origin : *origins) urls.push_back(origin.url);
+  }
+  if (stop_.is_set()) co_return;
+  inventory_.wanted(digest, (*blob)->layout().size(), true);
+  fetcher_.add(*blob, std::move(urls), "");
+  fetcher_.want(digest, (*blob)->layout().all_pieces(), swarm::Class::kPrefetch, swarm::kNever);
+}
+
+// Pieces that a crash left unconfirmed are looked at again, and offered if they are good.
+Task<void> AgentParts::recheck() {
+  for (const std::shared_ptr<store::Blob>& blob : store_->unchecked()) {
+    for (;;) {
+      if (stop_.is_set()) co_return;
+      auto step = co_await pool_.run([blob] { return blob->recheck(kRecheckStep); });
+      if (!step) log::warn("checking stored pieces", {{"err", step.error()}});
+      if (step && step->recovered > 0) {
+        inventory_.set(*blob);
+        content::PieceSet have = blob->have();
+        for (auto run = have.next_run(content::PieceIndex(0)); !run.empty();
+             run = have.next_run(run.end())) {
+          fetcher_.pieces_added(blob->digest(), run);
+        }
+      }
+      if (step && step->done) break;
+    }
+  }
+}
+
+Task<void> AgentParts::maintain() {
+  metrics::Gauge& used = metrics::gauge("shoal_agent_store_used_bytes", "Bytes the store holds.");
+  metrics::Gauge& free_bytes =
+      metrics::gauge("shoal_agent_store_free_bytes", "Bytes free on the store's file system.");
+  metrics::Gauge& expiry = metrics::gauge("shoal_agent_certificate_expiry_timestamp_seconds",
+                                          "When this node's certificate ends.");
+  while (co_await sleep_until(Deadline::after(kMaintainEvery), &stop_)) {
+    auto report = co_await pool_.run([this] { return store_->maintain(); });
+    if (report) {
+      for (const content::Digest& digest : report->evicted) {
+        blobs_->forget(digest);
+        library_->removed(digest);
+        inventory_.removed(digest);
+        log::info("evicted", {{"digest", digest.str()}});
+      }
+      for (const auto& [digest, error] : report->sync_errors) {
+        log::error("the disk did not keep a blob", {{"digest", digest.str()}, {"err", error}});
+      }
+    }
+    store::SpaceReport space = store_->space();
+    used.set(static_cast<double>(space.use.used));
+    free_bytes.set(static_cast<double>(space.use.fs_free));
+    if (!tls_) continue;
+    if (auto changed = tls_->reload_if_changed(); !changed) {
+      log::error("certificates not reloaded", {{"err", changed.error()}});
+    } else if (*changed) {
+      log::info("certificates reloaded");
+    }
+    expiry.set(std::chrono::duration<double>(tls_->expires().time_since_epoch()).count());
+  }
+}
+
+// --- Fetching
+// --------------------------------------------------------------------------------------
+
+void AgentParts::pieces_arrived(const content::Digest& blob, content::PieceRange,
+                                std::uint64_t bytes, bool from_origin) {
+  (from_origin ? origin_bytes_ : peers_bytes_) += bytes;
+  pulls_->pieces_arrived(blob, bytes, from_origin);
+}
+
+void AgentParts::blob_arrived(const content::Digest& blob) { pulls_->blob_arrived(blob); }
+
+void AgentParts::peer_fault(const api::PeerReport& report) {
+  link_.report().peer_fault(report.node, report.epoch, report.fault, report.text);
+}
+
+Task<Result<api::LeaseResponse>> AgentParts::leases(api::LeaseRequest request, Deadline deadline) {
+  return link_.leases(std::move(request), deadline);
+}
+
+// --- Tracker
+// ---------------------------------------------------------------------------------------
+
+void AgentParts::tracker_up(const std::string& tracker_epoch) {
+  log::info("registered with the tracker", {{"tracker_epoch", tracker_epoch}});
+  fetcher_.tracker_up();
+}
+
+void AgentParts::tracker_down(const Error& why) {
+  log::warn("tracker lost: going on with the peers known", {{"err", why}});
+  fetcher_.tracker_down();
+}
+
+void AgentParts::orders(const api::EventsResponse::Orders& orders) {
+  for (const api::Order& order : orders.orders) {
+    Pulls::Request request;
+    request.id = order.id;
+    request.reference = order.reference;
+    request.manifest = order.manifest;
+    request.cls =
+        order.traffic_class == "background" ? swarm::Class::kBackground : swarm::Class::kPrefetch;
+    request.pin = order.pin;
+    pulls_->start(std::move(request));
+  }
+  for (const std::string& id : orders.cancelled) pulls_->cancel(id);
+}
+
+void AgentParts::neighbours(const std::vector<api::Neighbour>& neighbours) {
+  fetcher_.set_neighbours(neighbours);
+}
+
+void AgentParts::leases_lost(const std::vector<api::HeldLease>& lost) {
+  fetcher_.leases_lost(lost);
+}
+
+std::vector<api::HeldLease> AgentParts::held_leases() { return fetcher_.held_leases(); }
+
+std::vector<api::PullReport> AgentParts::pull_reports(bool full) { return pulls_->reports(full); }
+
+api::StoreUsage AgentParts::store_usage() {
+  store::SpaceReport space = store_->space();
+  return {space.use.used, space.capacity, space.use.fs_free};
+}
+
+// --- Status
+// ----------------------------------------------------------------------------------------
+
+Task<void> AgentParts::measure() {
+  metrics::Counter& sent = metrics::counter("shoal_agent_lane_sent_bytes_total",
+                                            "Bytes of blobs sent to other agents over the lane.");
+  std::uint64_t sent_before = sent.value();
+  const double seconds = std::chrono::duration<double>(kMeasureEvery).count();
+  while (co_await sleep_until(Deadline::after(kMeasureEvery), &stop_)) {
+    peers_rate_ = static_cast<double>(std::exchange(peers_bytes_, 0)) / seconds;
+    origin_rate_ = static_cast<double>(std::exchange(origin_bytes_, 0)) / seconds;
+    std::uint64_t sent_now = sent.value();
+    upload_rate_ = static_cast<double>(sent_now - std::exchange(sent_before, sent_now)) / seconds;
+  }
+}
+
+LocalApi::Standing AgentParts::standing() const {
+  LocalApi::Standing standing;
+  standing.node = settings_.node_id;
+  standing.epoch = epoch_;
+  standing.tracker_url = settings_.tracker;
+  standing.tracker_connected = link_.connected();
+  if (link_.error()) standing.tracker_error = link_.error()->message();
+  standing.peers_rate = peers_rate_;
+  standing.origin_rate = origin_rate_;
+  standing.upload_rate = upload_rate_;
+  return standing;
+}
+
+}  // namespace shoal::agent

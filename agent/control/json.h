@@ -1,0 +1,52 @@
+// The local API's bodies as JSON, and back. For agent/control only: it includes the JSON library.
+#pragma once
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "agent/control/garbage.h"
+#include "agent/model/ingests.h"
+#include "agent/model/pulls.h"
+#include "agent/model/verifies.h"
+#include "agent/swarm/fetcher.h"
+#include "core/api/catalogue.h"
+#include "core/base/result.h"
+#include "core/content/manifest.h"
+#include "core/store/blob_store.h"
+
+namespace shoal::agent {
+
+using Json = nlohmann::ordered_json;
+
+// A JSON object. Errors: invalid (no JSON, no object).
+Result<Json> parse_json(std::string_view text);
+// Empty when the field is absent or no text.
+std::string text_field(const Json& object, const char* name);
+
+using BlobOrigins = std::pair<content::Digest, std::vector<api::Origin>>;
+// "origins":[{"blob","url"}], grouped by blob. Errors: invalid.
+Result<std::vector<BlobOrigins>> origins_field(const Json& object);
+
+struct WantFields {
+  content::Digest digest;
+  std::vector<ByteRange> ranges;
+  std::chrono::milliseconds by{2000};
+  swarm::Class cls = swarm::Class::kWindow;
+};
+// The body of POST /v1/want. Errors: invalid.
+Result<WantFields> want_fields(const Json& object);
+
+Json blob_json(const store::BlobInfo& info, const std::vector<std::string>& references);
+Json ingest_json(const IngestView& view);
+Json pull_json(const PullView& view);
+Json verify_json(const VerifyView& view);
+Json garbage_json(const Garbage& garbage);
+// `info` null: not in the store; `report` null: not being fetched.
+Json explain_json(const content::ModelFile& file, const store::BlobInfo* info,
+                  const Fetcher::Report* report);
+
+}  // namespace shoal::agent

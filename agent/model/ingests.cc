@@ -1,0 +1,203 @@
+#include "agent/model/ingests.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+#include <vector>
+
+#include "core/base/random.h"
+#include "core/content/piece_hasher.h"
+
+namespace shoal::agent {
+namespace {
+
+constexpr std::size_t kReadSize = 1 << 20;
+constexpr std::size_t kQueueLimit = 65'536;
+
+Error changed_error() {
+  return {Errc::kConflict,
+          "the file changed while it was read: publish it when nothing writes to it"};
+}
+
+bool same_file(const struct stat& a, const struct stat& b) {
+  return a.st_dev == b.st_dev && a.st_ino == b.st_ino && a.st_size == b.st_size &&
+         a.st_mtim.tv_sec == b.st_mtim.tv_sec && a.st_mtim.tv_nsec == b.st_mtim.tv_nsec;
+}
+
+}  // namespace
+
+Ingests::Ingests(Executor executor, store::BlobStore& store, std::size_t threads,
+                 std::function<void(const store::Blob&)> stored)
+    : executor_(executor),
+      store_(store),
+      stored_(std::move(stored)),
+      tasks_(executor, "ingests"),
+      ended_(executor),
+      pool_("ingest", threads, kQueueLimit) {}
+
+Ingests::~Ingests() = default;
+
+std::string Ingests::start(UniqueFd file, IngestMode mode, std::string path) {
+  drop_old();
+  auto job = std::make_shared<Job>();
+  job->file = std::move(file);
+  job->mode = mode;
+  job->path = std::move(path);
+  struct stat info {};
+  if (::fstat(job->file.get(), &info) == 0) job->size = static_cast<std::uint64_t>(info.st_size);
+  std::string id = random_hex(8);
+  jobs_[id] = job;
+  tasks_.spawn("ingest " + id, run(job), [job] { job->cancel = true; });
+  return id;
+}
+
+bool Ingests::cancel(const std::string& id) {
+  auto it = jobs_.find(id);
+  if (it == jobs_.end()) return false;
+  it->second->cancel = true;
+  return true;
+}
+
+Task<void> Ingests::run(std::shared_ptr<Job> job) {
+  Result<Outcome> outcome = co_await pool_.run([this, job] { return work(*job); });
+  job->file.reset();
+  job->ended = true;
+  job->ended_at = std::chrono::steady_clock::now();
+  if (outcome) {
+    job->table = std::move(outcome->table);
+    job->how = std::move(outcome->how);
+    if (outcome->blob) stored_(*outcome->blob);
+  } else {
+    job->error = outcome.error();
+  }
+  ended_.notify_all();
+}
+
+// One pass for the names of everything; on an ingest thread.
+Result<content::PieceTable> Ingests::hash(Job& job) const {
+  Result<content::BlobLayout> layout = content::BlobLayout::of_size(job.size);
+  if (!layout) return fail(layout.error());
+  content::BlobHasher hasher(*layout);
+  std::vector<std::byte> buffer(
+      std::min<std::uint64_t>(kReadSize, std::max<std::uint64_t>(job.size, 1)));
+  (void)::posix_fadvise(job.file.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
+  for (std::uint64_t offset = 0;;) {
+    if (job.cancel) return fail(Errc::kCancelled, "cancelled");
+    ssize_t got = ::pread(job.file.get(), buffer.data(), buffer.size(), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return fail(errno_error("reading the file", errno));
+    if (got == 0) break;
+    if (!hasher.update(std::span(buffer).first(static_cast<std::size_t>(got)))) {
+      return fail(changed_error());
+    }
+    offset += static_cast<std::uint64_t>(got);
+    job.done = offset;
+  }
+  Result<content::BlobHashes> hashes = hasher.finish();
+  if (!hashes) return fail(changed_error());
+  return content::PieceTable::make(std::move(*hashes));
+}
+
+Result<Ingests::Outcome> Ingests::work(Job& job) {
+  struct stat before {};
+  if (::fstat(job.file.get(), &before) != 0) return fail(errno_error("fstat", errno));
+  if (!S_ISREG(before.st_mode)) return fail(Errc::kInvalid, "not a regular file");
+  Result<content::PieceTable> table = hash(job);
+  if (!table) return fail(table.error());
+  struct stat after {};
+  if (::fstat(job.file.get(), &after) != 0) return fail(errno_error("fstat", errno));
+  if (!same_file(before, after)) return fail(changed_error());
+  Outcome outcome{std::move(*table), nullptr, ""};
+  const content::Digest digest = outcome.table.digest();
+  switch (job.mode) {
+    case IngestMode::kHash:
+      outcome.how = "hash";
+      return outcome;
+    case IngestMode::kInPlace: {
+      struct stat named {};
+      if (::lstat(job.path.c_str(), &named) != 0) return fail(errno_error(job.path, errno));
+      if (!same_file(named, before)) {
+        return fail(
+            Errc::kConflict,
+            job.path + " is not the file that was given: the agent must see it at that path");
+      }
+      store::InPlaceSource source{
+          job.path, job.size,
+          std::int64_t{before.st_mtim.tv_sec} * 1'000'000'000 + before.st_mtim.tv_nsec,
+          before.st_ino};
+      auto blob = store_.add_in_place(outcome.table, source);
+      if (!blob) return fail(blob.error());
+      outcome.blob = *blob;
+      outcome.how = (*blob)->in_place() ? "in-place" : "present";
+      return outcome;
+    }
+    case IngestMode::kCopy:
+      break;
+  }
+  if (Result<store::BlobInfo> info = store_.info(digest); info && info->complete && !info->failed) {
+    auto blob = store_.find(digest);
+    if (blob) {
+      outcome.blob = *blob;
+      outcome.how = "present";
+      return outcome;
+    }
+  }
+  store::ImportOptions options;
+  options.cancel = &job.cancel;
+  auto imported = store_.import(outcome.table, job.file.get(), std::move(options));
+  if (!imported) {
+    bool changed = imported.error().code() == Errc::kCorrupt;
+    return fail(changed ? changed_error() : imported.error());
+  }
+  outcome.blob = imported->blob;
+  outcome.how = imported->reflinked ? "reflink" : "copy";
+  return outcome;
+}
+
+Task<Result<IngestView>> Ingests::wait(std::string id, Deadline deadline) {
+  for (;;) {
+    auto it = jobs_.find(id);
+    if (it == jobs_.end()) co_return fail(Errc::kNotFound, "no ingest with the id " + id);
+    const Job& job = *it->second;
+    if (job.ended || deadline.expired()) {
+      IngestView view;
+      view.running = !job.ended;
+      view.bytes_done = job.done;
+      view.bytes_total = job.size;
+      view.error = job.error;
+      view.table = job.table;
+      view.how = job.how;
+      co_return view;
+    }
+    Status woken = co_await ended_.wait(deadline);
+    if (!woken && woken.error().code() == Errc::kCancelled) co_return fail(woken.error());
+  }
+}
+
+Result<content::PieceTable> Ingests::table(const content::Digest& blob) const {
+  for (const auto& [id, job] : jobs_) {
+    if (job->table && job->table->digest() == blob) return *job->table;
+  }
+  auto found = store_.find(blob);
+  if (!found) return fail(found.error());
+  return (*found)->table();
+}
+
+void Ingests::drop_old() {
+  auto now = std::chrono::steady_clock::now();
+  std::erase_if(jobs_, [&](const auto& entry) {
+    return entry.second->ended && now - entry.second->ended_at > kKept;
+  });
+}
+
+Task<void> Ingests::stop() {
+  ended_.close();
+  co_await tasks_.stop();
+  pool_.stop();
+}
+
+}  // namespace shoal::agent

@@ -1,0 +1,99 @@
+// Taking files of this node in: hashing them, and keeping their bytes in the store, in place, or
+// not at all. The first half of publishing.
+#pragma once
+
+#include "core/async/task.h"
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+
+#include "core/async/blocking_pool.h"
+#include "core/async/event.h"
+#include "core/async/task_group.h"
+#include "core/base/result.h"
+#include "core/base/unique_fd.h"
+#include "core/content/piece_table.h"
+#include "core/store/blob_store.h"
+
+namespace shoal::agent {
+
+enum class IngestMode {
+  kCopy,     // into the store; shares blocks where the file system can
+  kInPlace,  // the file stays the bytes' only place
+  kHash,     // nothing is kept but the piece table
+};
+
+struct IngestView {
+  bool running = true;
+  std::uint64_t bytes_done = 0;
+  std::uint64_t bytes_total = 0;
+  std::optional<Error> error;                // of one that failed
+  std::optional<content::PieceTable> table;  // of one that is done
+  std::string how;                           // "reflink", "copy", "in-place", "hash", "present"
+};
+
+// Thread: the control thread. Lifetime: borrows the store; stop() before destruction.
+class Ingests {
+ public:
+  Ingests(Executor executor, store::BlobStore& store, std::size_t threads,
+          std::function<void(const store::Blob&)> stored);
+  ~Ingests();
+
+  // `file` is open for reading; `path` is where it can be opened again (in-place only, absolute).
+  // Returns the job's id.
+  std::string start(UniqueFd file, IngestMode mode, std::string path);
+  bool cancel(const std::string& id);
+
+  // Returns once the job has ended, else at the deadline. Errors: not_found.
+  Task<Result<IngestView>> wait(std::string id, Deadline deadline);
+
+  // The table of a blob that was ingested lately or is in the store. Blocks briefly when it must be
+  // opened. Errors: not_found.
+  Result<content::PieceTable> table(const content::Digest& blob) const;
+
+  Task<void> stop();
+
+  static constexpr std::chrono::minutes kKept{10};
+
+ private:
+  struct Job {
+    UniqueFd file;
+    IngestMode mode = IngestMode::kCopy;
+    std::string path;
+    std::uint64_t size = 0;
+    std::atomic<std::uint64_t> done{0};
+    std::atomic<bool> cancel{false};
+    // Set when it has ended, on the control thread
+    bool ended = false;
+    std::chrono::steady_clock::time_point ended_at;
+    std::optional<Error> error;
+    std::optional<content::PieceTable> table;
+    std::string how;
+  };
+  struct Outcome {
+    content::PieceTable table;
+    std::shared_ptr<store::Blob> blob;  // null with kHash
+    std::string how;
+  };
+
+  Task<void> run(std::shared_ptr<Job> job);
+  Result<Outcome> work(Job& job);
+  Result<content::PieceTable> hash(Job& job) const;
+  void drop_old();
+
+  const Executor executor_;
+  store::BlobStore& store_;
+  const std::function<void(const store::Blob&)> stored_;
+  TaskGroup tasks_;
+  Condition ended_;
+  std::unordered_map<std::string, std::shared_ptr<Job>> jobs_;  // shared with their threads
+  BlockingPool pool_;
+};
+
+}  // namespace shoal::agent

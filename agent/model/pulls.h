@@ -1,0 +1,146 @@
+// Bringing whole models here: from a reference to every verified byte. One pull per order of the
+// tracker or request of a local caller; pulls share what they have in common.
+#pragma once
+
+#include "core/async/task.h"
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "agent/model/library.h"
+#include "agent/model/table_finder.h"
+#include "agent/swarm/fetcher.h"
+#include "agent/swarm/inventory.h"
+#include "agent/tracker/catalogue_client.h"
+#include "core/api/node.h"
+#include "core/async/blocking_pool.h"
+#include "core/async/event.h"
+#include "core/async/task_group.h"
+#include "core/base/thread_check.h"
+#include "core/swarm/types.h"
+
+namespace shoal::agent {
+
+// What a caller sees of a pull.
+struct PullView {
+  std::string id;
+  std::uint64_t version = 0;
+  api::PullState state = api::PullState::kQueued;
+  std::string reference;
+  content::Digest manifest;  // all zero until it is known
+  std::uint64_t bytes_total = 0;
+  std::uint64_t bytes_done = 0;
+  api::BytesBySource by_source;
+  double rate = 0;  // bytes per second, over the last seconds
+  std::optional<std::chrono::milliseconds> eta;
+  std::string waiting_for;
+  struct File {
+    std::string path;
+    content::Digest digest;
+    std::uint64_t size = 0;
+    std::uint64_t bytes_done = 0;
+  };
+  std::vector<File> files;
+  std::optional<Error> error;
+};
+
+// Thread: the control thread. Lifetime: borrows everything given; stop() before destruction.
+class Pulls : OneThreadOnly {
+ public:
+  struct Request {
+    std::string id;         // empty: one is made up; the same id again is the same pull
+    std::string reference;  // "name:tag" or "name@sha256:…"
+    std::optional<content::Digest> manifest;  // what it was resolved to, if that is known
+    swarm::Class cls = swarm::Class::kPrefetch;
+    bool pin = false;
+  };
+
+  Pulls(Executor executor, store::BlobStore& store, Library& library, Inventory& inventory,
+        Fetcher& fetcher, CatalogueClient& catalogue, TableFinder& tables, BlockingPool& pool);
+  ~Pulls();
+
+  // Returns the pull's id. It goes on until it has ended, whoever asked for it.
+  std::string start(Request request);
+  // Stops wanting; verified pieces stay. False for an id that is not known.
+  bool cancel(const std::string& id);
+
+  // Nothing for an id that is not known. Ended pulls are known for kKept.
+  std::optional<PullView> view(const std::string& id) const;
+  // Returns once the pull's version is past `since`, else at the deadline. Errors: not_found.
+  Task<Result<PullView>> wait(std::string id, std::uint64_t since, Deadline deadline);
+
+  // For heartbeats: those that changed since the last call, or all that have not ended.
+  std::vector<api::PullReport> reports(bool full);
+  // Called when a pull ends.
+  void on_ended(std::function<void()> callback) { on_ended_ = std::move(callback); }
+
+  // From the fetcher.
+  void pieces_arrived(const content::Digest& blob, std::uint64_t bytes, bool from_origin);
+  void blob_arrived(const content::Digest& blob);
+
+  Task<void> stop();
+
+  static constexpr std::chrono::minutes kKept{10};
+
+ private:
+  struct Part {
+    content::Digest digest;
+    std::uint64_t size = 0;
+    std::optional<content::Hash32> pieces_root;
+    std::string path;  // of one file that has it; "config" for the config
+    std::uint64_t done = 0;
+    bool complete = false;
+  };
+  struct Pull {
+    explicit Pull(Executor executor) : stop(executor) {}
+    PullView view;
+    swarm::Class cls = swarm::Class::kPrefetch;
+    bool pin = false;
+    std::shared_ptr<const Library::Model> model;
+    std::map<content::Digest, Part> parts;
+    std::size_t missing = 0;  // parts not complete
+    std::string doing;        // what it waits for outside the fetcher
+    bool reported = false;    // the newest version was given to reports()
+    std::chrono::steady_clock::time_point last_bytes;
+    std::uint64_t rate_bytes = 0;  // since the last tick
+    std::chrono::steady_clock::time_point ended;
+    Event stop;
+  };
+
+  Task<void> run(std::shared_ptr<Pull> pull);
+  Task<Status> work(Pull* pull);
+  Task<Result<std::shared_ptr<const Library::Model>>> find_model(Pull* pull);
+  Task<Status> begin_part(Pull* pull, content::Digest digest);
+  Task<Status> pause(Pull* pull, const Error& why, std::string doing);
+  void end(Pull& pull, api::PullState state, std::optional<Error> error);
+  void changed(Pull& pull);
+  bool wanted_elsewhere(const content::Digest& blob, const Pull* except) const;
+  Task<void> tick();
+  std::string waits_for(const Pull& pull) const;
+
+  // Constant after construction
+  const Executor executor_;
+  store::BlobStore& store_;
+  Library& library_;
+  Inventory& inventory_;
+  Fetcher& fetcher_;
+  CatalogueClient& catalogue_;
+  TableFinder& tables_;
+  BlockingPool& pool_;
+
+  std::function<void()> on_ended_;
+  TaskGroup tasks_;
+  Event stop_;
+  Condition progress_;
+  std::map<std::string, std::shared_ptr<Pull>> pulls_;  // shared with their tasks
+};
+
+}  // namespace shoal::agent

@@ -1,0 +1,66 @@
+#include "agent/model/table_finder.h"
+
+#include <algorithm>
+#include <chrono>
+#include <span>
+#include <utility>
+
+#include "core/base/random.h"
+#include "core/http/client.h"
+#include "core/http/message.h"
+
+namespace shoal::agent {
+namespace {
+
+constexpr std::size_t kPeersPerRound = 3;
+constexpr std::chrono::seconds kPeerTimeout{5};
+
+}  // namespace
+
+TableFinder::TableFinder(Executor executor, CatalogueClient& catalogue, Peers peers,
+                         Options options)
+    : executor_(executor),
+      catalogue_(catalogue),
+      peers_(std::move(peers)),
+      options_(std::move(options)) {}
+
+Task<Result<content::PieceTable>> TableFinder::find(content::Digest blob, std::uint64_t size,
+                                                    std::optional<content::Hash32> pieces_root,
+                                                    Deadline deadline) {
+  CatalogueClient::TableAnswer answer = co_await catalogue_.table(blob, deadline);
+  if (answer.table) {
+    if (Status fits = answer.table->expect(blob, size, pieces_root); !fits) {
+      co_return fail(fits.error().with_context("piece table from the tracker"));
+    }
+    co_return std::move(*answer.table);
+  }
+  std::vector<PeerAddress> peers = peers_();
+  SeededRandom random(random_u64());
+  for (std::size_t tries = 0; tries < kPeersPerRound && !peers.empty(); ++tries) {
+    std::size_t pick = random.below(peers.size());
+    PeerAddress peer = peers[pick];
+    peers.erase(peers.begin() + static_cast<std::ptrdiff_t>(pick));
+    auto table = co_await ask_peer(peer, blob, std::min(deadline, Deadline::after(kPeerTimeout)));
+    if (table && table->expect(blob, size, pieces_root)) co_return table;
+  }
+  co_return fail(answer.table.error());
+}
+
+Task<Result<content::PieceTable>> TableFinder::ask_peer(PeerAddress peer, content::Digest blob,
+                                                        Deadline deadline) {
+  http::Client::Options options;
+  options.server.scheme = options_.tls ? http::Url::Scheme::kHttps : http::Url::Scheme::kHttp;
+  options.server.endpoint.tcp = peer.lane;
+  options.server.target = "/";
+  options.tls = options_.tls;
+  options.expected = http::ExpectedPeer::node_id(peer.node);
+  options.limits.max_body = content::kMaxPieceTableSize;
+  http::Client client(executor_, std::move(options));
+  http::Request request = http::Request::get("/v1/blobs/" + blob.str() + "/table");
+  if (!options_.tls) request.headers.add(std::string(http::kNodeHeader), options_.node);
+  auto answer = co_await client.request(std::move(request), deadline);
+  if (!answer) co_return fail(answer.error());
+  co_return content::PieceTable::parse(std::as_bytes(std::span(answer->body)));
+}
+
+}  // namespace shoal::agent

@@ -1,0 +1,171 @@
+#include "agent/settings.h"
+
+#include <algorithm>
+
+#include "agent/origin/allow_list.h"
+#include "core/http/identity.h"
+#include "core/http/url.h"
+
+namespace shoal::agent {
+namespace {
+
+std::optional<std::string> broken_tls(const Settings& s) {
+  int given =
+      (s.tls_cert.empty() ? 0 : 1) + (s.tls_key.empty() ? 0 : 1) + (s.tls_ca.empty() ? 0 : 1);
+  if (given != 0 && given != 3)
+    return "tls-cert, tls-key and tls-ca belong together: give all three";
+  if (given == 3 && s.insecure)
+    return "insecure contradicts tls-cert, tls-key and tls-ca: drop one";
+  if (given == 0 && !s.insecure) {
+    return "give tls-cert, tls-key and tls-ca (`shoal cert` makes them), or insecure for a trial";
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> broken_tracker(const Settings& s) {
+  Result<http::Url> url = http::parse_url(s.tracker);
+  if (!url) return "tracker: " + url.error().message();
+  if (url->scheme == http::Url::Scheme::kUnix)
+    return "tracker: write http://host:port or https://…";
+  bool https = url->scheme == http::Url::Scheme::kHttps;
+  if (https && s.insecure) return "tracker is https, which needs tls-cert, tls-key and tls-ca";
+  if (!https && !s.insecure) return "tracker is http, which needs insecure; write https://";
+  return std::nullopt;
+}
+
+std::optional<std::string> broken_topology(const Settings& s) {
+  for (const auto& [key, value] : s.topology) {
+    if (key != "region" && key != "zone" && key != "rack" && key != "host") {
+      return "topology: '" + key + "' is none of region, zone, rack and host";
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+void declare(daemon::Settings& table, Settings& v) {
+  table.section("Node");
+  table.add(v.tracker, {.name = "tracker",
+                        .doc = "URL of the tracker.",
+                        .example = "https://shoal-tracker.shoal.svc:6969",
+                        .required = true});
+  table.add(v.node_id, {.name = "node-id",
+                        .doc = "This node's name in the fleet, as in its certificate.",
+                        .example = "gpu-17",
+                        .required = true});
+  table.add(v.topology, {.name = "topology",
+                         .doc = "Where the node is: region, zone, rack and host; what is left out "
+                                "is shared with all nodes that leave it out.",
+                         .example = "region=eu,zone=a,rack=r12"});
+  table.add(v.labels, {.name = "labels",
+                       .doc = "Names by which prefetch orders can select this node.",
+                       .example = "pool=h200,team=serving"});
+
+  table.section("Store");
+  table.add(v.store,
+            {.name = "store", .doc = "Folder of the content store.", .example = "/var/lib/shoal"});
+  table.add(v.runtime, {.name = "runtime",
+                        .doc = "Folder on a tmpfs for the ready maps that readers look at.",
+                        .example = "/run/shoal/runtime"});
+  table.add(v.store_capacity,
+            {.name = "store-capacity",
+             .doc = "How much the store may hold; 0 leaves it to free-space-floor.",
+             .example = "2TiB"});
+  table.add(
+      v.free_space_floor,
+      {.name = "free-space-floor",
+       .doc = "Percent of the file system that the store leaves free; the kubelet evicts pods "
+              "at 10.",
+       .example = "15",
+       .min = "0",
+       .max = "90"});
+  table.add(v.scrub_rate,
+            {.name = "scrub-rate",
+             .doc = "How fast stored bytes are re-read and checked in the background; "
+                    "0 does not.",
+             .example = "20MB/s"});
+
+  table.section("Lane");
+  table.add(
+      v.lane_listen,
+      {.name = "lane-listen", .doc = "Where other agents connect to.", .example = "0.0.0.0:6970"});
+  table.add(v.advertise, {.name = "advertise",
+                          .doc = "The lane's address as others reach it, HOST:PORT; by default the "
+                                 "address from which this node reaches the tracker.",
+                          .example = "10.1.2.3:6970"});
+  table.add(v.lane_threads, {.name = "lane-threads",
+                             .doc = "Threads that move the lane's bytes.",
+                             .example = "2",
+                             .min = "1",
+                             .max = "64"});
+  table.add(v.upload_slots, {.name = "upload-slots",
+                             .doc = "Bulk requests of other agents that are served at once.",
+                             .example = "64",
+                             .min = "1",
+                             .max = "4096"});
+  table.add(v.upload_limit, {.name = "upload-limit",
+                             .doc = "Most bytes per second sent to other agents.",
+                             .example = "10Gbit/s"});
+  table.add(v.download_limit, {.name = "download-limit",
+                               .doc = "Most bytes per second received from agents and origins.",
+                               .example = "10Gbit/s"});
+
+  table.section("Origins");
+  table.add(v.origin_allow, {.name = "origin-allow",
+                             .doc = "Places from which first copies may be read: host, host:port, "
+                                    "*.example.org, address prefix, or dir:/folder.",
+                             .example = "models.example.org,dir:/srv/models"});
+  table.add(v.origin_threads, {.name = "origin-threads",
+                               .doc = "Requests to origins that run at once.",
+                               .example = "8",
+                               .min = "1",
+                               .max = "256"});
+
+  table.section("Local and admin listeners");
+  table.add(v.socket, {.name = "socket",
+                       .doc = "Unix socket for programs of this node.",
+                       .example = "/run/shoal/agent.sock"});
+  table.add(v.admin_listen, {.name = "admin-listen",
+                             .doc = "Where /metrics, /healthz and /readyz are served.",
+                             .example = "0.0.0.0:6971"});
+
+  table.section("Trust");
+  table.add(v.tls_cert, {.name = "tls-cert",
+                         .doc = "This node's certificate (PEM); read again when it changes.",
+                         .example = "/etc/shoal/node.crt"});
+  table.add(v.tls_key,
+            {.name = "tls-key", .doc = "Its private key (PEM).", .example = "/etc/shoal/node.key"});
+  table.add(v.tls_ca,
+            {.name = "tls-ca", .doc = "The cluster's CA (PEM).", .example = "/etc/shoal/ca.crt"});
+  table.add(v.insecure, {.name = "insecure",
+                         .doc = "Speak plain HTTP without any authentication: for trials only."});
+
+  table.rule([&v] { return broken_tls(v); });
+  table.rule([&v] { return broken_tracker(v); });
+  table.rule([&v] { return broken_topology(v); });
+  table.rule([&v]() -> std::optional<std::string> {
+    if (http::valid_node_id(v.node_id)) return std::nullopt;
+    return "node-id: 1 to 128 of letters, digits, '.', '_' and '-', not starting with '.' or '-'";
+  });
+  table.rule([&v]() -> std::optional<std::string> {
+    Result<AllowList> list = AllowList::parse(v.origin_allow);
+    if (list) return std::nullopt;
+    return list.error().message();
+  });
+  table.rule([&v]() -> std::optional<std::string> {
+    if (v.advertise.empty()) return std::nullopt;
+    Result<http::HostPort> address = http::parse_host_port(v.advertise);
+    if (address && address->port != 0) return std::nullopt;
+    return "advertise: write HOST:PORT";
+  });
+
+  table.usage_example("shoal-agent --config /etc/shoal/agent.yaml", "as a daemon");
+  table.usage_example(
+      "shoal-agent --insecure --tracker http://127.0.0.1:6969 --node-id a --store /tmp/a "
+      "--runtime /dev/shm/a --socket /tmp/a.sock --lane-listen 127.0.0.1:6970 "
+      "--admin-listen 127.0.0.1:6971",
+      "a trial on one machine");
+}
+
+}  // namespace shoal::agent

@@ -1,0 +1,49 @@
+// What an operator can set of an agent.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/base/units.h"
+#include "core/daemon/settings.h"
+
+namespace shoal::agent {
+
+struct Settings {
+  std::string tracker;
+  std::string node_id;
+  daemon::KeyValues topology;
+  daemon::KeyValues labels;
+
+  std::filesystem::path store = "/var/lib/shoal";
+  std::filesystem::path runtime = "/run/shoal/runtime";
+  ByteCount store_capacity;
+  int free_space_floor = 15;
+  Rate scrub_rate{20'000'000};
+
+  daemon::Address lane_listen{"0.0.0.0", 6970};
+  std::string advertise;
+  std::uint64_t lane_threads = 2;
+  std::uint64_t upload_slots = 64;
+  Rate upload_limit;
+  Rate download_limit;
+
+  std::vector<std::string> origin_allow;
+  std::uint64_t origin_threads = 8;
+
+  daemon::Address admin_listen{"0.0.0.0", 6971};
+  std::filesystem::path socket = "/run/shoal/agent.sock";
+
+  std::filesystem::path tls_cert;
+  std::filesystem::path tls_key;
+  std::filesystem::path tls_ca;
+  bool insecure = false;
+};
+
+void declare(daemon::Settings& table, Settings& values);
+
+}  // namespace shoal::agent
