@@ -80,7 +80,6 @@ ROOMS = (
     (r"libtorrent/", ("agent/bittorrent", "tests/agent/bittorrent", "tests/core/content",
                       "tests/bench"),
      "libtorrent keeps to its room (ADR 0003); tests compare with it"),
-    (r"CLI/", ("cli", "core/daemon"), "command lines are parsed by cli and core/daemon"),
     (r"grpcpp/|grpc/|google/protobuf/", ("snapshotter/grpc",), "gRPC keeps to its room"),
     (r"fuse(_lowlevel)?\.h|fuse3/", ("snapshotter/fuse",), "FUSE keeps to its room"),
     (r"cuda|nvml\.h", ("loader/device",), "CUDA keeps to its room"),
