@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -29,7 +31,7 @@ namespace shoal::agent {
 class FleetReport {
  public:
   // `hurry` is called when something should be told at once: a blob became wanted or stopped being
-  // so, a peer sent bad bytes, a pull ended. It must not call back.
+  // so, a peer sent bad bytes. It must not call back.
   explicit FleetReport(std::function<void()> hurry = {});
   FleetReport(const FleetReport&) = delete;
   FleetReport& operator=(const FleetReport&) = delete;
@@ -73,58 +75,63 @@ class FleetReport {
   // is next. Anything else is ignored.
   void acknowledged(std::uint64_t seq);
 
-  // A message built now would say something.
-  bool more() const;
+  // The message last built was not all there was to say.
+  bool left_over() const { return left_over_; }
 
  private:
   struct Blob {
     std::uint64_t size = 0;
     bool added = false;
     bool wanted = false;
+    bool told = false;  // a message with it was built: the tracker may know it
     api::BlobState state = api::BlobState::kLive;
-    content::BlobLayout layout;    // if added
-    content::PieceSet have;        // empty unless added and not complete
-    content::PieceSet unreported;  // of those, what was not acknowledged; as `have`
-    std::uint64_t change = 0;      // number of its last change
-    bool dirty = false;            // is in dirty_
-    bool told = false;             // a message with it was built: the tracker may know it
+    content::BlobLayout layout;     // if added
+    content::PieceSet have;         // empty unless added and not complete
+    content::PieceSet unreported;   // of those, what was not acknowledged
+    std::uint64_t change = 0;       // number of its last change
+    std::uint64_t dirty_since = 0;  // its place in dirty_; 0: none
   };
   struct Pull {
     api::PullReport report;
     std::uint64_t change = 0;
   };
-  // What the last message said, to be taken as known when it is acknowledged.
+  // What the last message said: known to the tracker once it is acknowledged.
   struct SentBlob {
     content::Digest digest;
     std::uint64_t change = 0;
     std::vector<content::PieceRange> pieces;
   };
-  struct SentPull {
-    std::string id;
-    std::uint64_t change = 0;
-  };
   struct Sent {
     std::uint64_t seq = 0;  // 0: nothing
     std::vector<SentBlob> blobs;
     std::vector<content::Digest> removed;
-    std::vector<SentPull> pulls;
+    std::vector<std::uint64_t> pulls;  // Pull::change of each
     std::size_t peers = 0;
   };
 
+  static bool has_pieces(const Blob& blob);
   void changed(const content::Digest& digest, Blob& blob);
-  void forget(const content::Digest& digest);
-  void hurry() const;
-  api::BlobReport report_of(const content::Digest& digest, const Blob& blob) const;
+  void clean(Blob& blob);
+  // The tracker has to drop what it knows of the blob before it hears of it again.
+  void take_back(const content::Digest& digest, Blob& blob);
+  void begin_full();
+  void add_pulls(api::HeartbeatRequest& message, std::size_t max_bytes);
+  void add_peers(api::HeartbeatRequest& message, std::size_t max_bytes);
+  void add_removed(api::HeartbeatRequest& message, std::size_t max_bytes);
+  void add_blobs(api::HeartbeatRequest& message, std::size_t max_bytes);
 
+  // Constant after construction
   const std::function<void()> hurry_;
+
   std::unordered_map<content::Digest, Blob> blobs_;
-  std::vector<content::Digest> dirty_;    // blobs that changed, oldest first; may name gone ones
-  std::vector<content::Digest> removed_;  // not acknowledged
-  std::vector<Pull> pulls_;               // not acknowledged, oldest first
-  std::vector<api::PeerReport> peers_;    // not acknowledged
+  std::map<std::uint64_t, content::Digest> dirty_;  // blobs with changes, by their oldest one
+  std::set<content::Digest> removed_;               // not acknowledged
+  std::vector<Pull> pulls_;                         // not acknowledged, oldest first
+  std::vector<api::PeerReport> peers_;              // not acknowledged, oldest first
   std::uint64_t changes_ = 0;
   std::uint64_t seq_ = 1;  // of the next message
   bool full_ = true;
+  bool left_over_ = false;
   Sent sent_;
 };
 

@@ -21,6 +21,7 @@
 #include "core/async/event.h"
 #include "core/async/retry.h"
 #include "core/async/task_group.h"
+#include "core/base/random.h"
 #include "core/base/result.h"
 #include "core/base/thread_check.h"
 #include "core/http/client.h"
@@ -49,10 +50,10 @@ class TrackerLink : OneThreadOnly {
     // Of held_leases(): another node holds these pieces by now; stop reading them.
     virtual void leases_lost(const std::vector<api::HeldLease>& lost) = 0;
 
-    // Asked when a heartbeat is built: all leases held (only for full heartbeats),
+    // Asked when a heartbeat is built. All leases held; only for full heartbeats.
     virtual std::vector<api::HeldLease> held_leases() = 0;
-    // pulls that changed since the last call, or (`full`) all that have not ended. The link itself
-    // keeps each until a heartbeat with it was answered, so one that ended is given once.
+    // Pulls that changed since the last call; with `full` all that have not ended, and those that
+    // ended since the last call. The link keeps each report until a heartbeat with it was answered.
     virtual std::vector<api::PullReport> pull_reports(bool full) = 0;
     virtual api::StoreUsage store_usage() = 0;
   };
@@ -107,26 +108,31 @@ class TrackerLink : OneThreadOnly {
   const std::string& tracker_epoch() const { return tracker_epoch_; }
   // Under which peers reach this node, as the tracker saw it; empty before the first registration.
   const std::string& lane_address() const { return lane_address_; }
-  // Why there is no working registration at this moment, in the tracker's words where it said
+  // Why heartbeats do not succeed at this moment, in the tracker's words where it said
   // something: "another live agent has this id …". Nothing while all is well and before the first
   // attempt has ended. May be set while connected() is still true.
   const std::optional<Error>& error() const { return error_; }
 
  private:
-  Task<void> run();
-  Task<Status> register_node(std::optional<std::chrono::milliseconds>* retry_after);
-  Task<Status> beat(std::optional<std::chrono::milliseconds>* retry_after);
-  Task<void> wait_for_beat();
+  // Of an answer that asks for patience.
+  using RetryAfter = std::optional<std::chrono::milliseconds>;
+
+  // The loops.
+  Task<void> keep_registered();
   Task<void> poll_events();
+  Task<void> watch_absence();
+
+  Task<Status> register_node(RetryAfter* retry_after);
+  Task<Status> beat(RetryAfter* retry_after);
+  Task<void> wait_for_beat();
   Task<Status> poll_once();
 
-  api::HeartbeatRequest heartbeat();
   std::string heartbeat_body(std::uint64_t* seq);
-  void working();
-  void failed(Error why);
-  void look_at_absence();
-  void registration_lost(Error why);
-  void restart_poll();
+  void heartbeat_answered(const api::HeartbeatResponse& answer, bool was_full);
+  void now_working();
+  void failed(const Error& why, bool needs_operator);
+  void registration_lost(const Error& why);
+  void end_waits();
 
   // Constant after construction
   const Executor executor_;
@@ -136,22 +142,29 @@ class TrackerLink : OneThreadOnly {
   // Control thread only
   FleetReport report_;
   TaskGroup tasks_;
-  Condition wake_;  // something for a loop to look at
   Event stop_;
-  http::Client calls_;                   // registration, heartbeats, leases
-  std::unique_ptr<http::Client> polls_;  // of the present registration
+  Condition wake_;  // the state below changed
+  Condition lease_calls_ended_;
+  http::Client beats_;  // registration and heartbeats: never behind anything else
+  http::Client lease_posts_;
+  std::unique_ptr<http::Client> polls_;  // of one registration
+  SeededRandom random_;
+
   bool registered_ = false;
-  bool announced_ = false;  // the full heartbeat of this registration was answered
+  bool announced_ = false;  // registered, and a full heartbeat since then was answered
   bool connected_ = false;
-  bool hurry_ = false;
   std::uint64_t registration_ = 0;  // counts them
   std::string tracker_epoch_;
   std::string lane_address_;
   std::chrono::milliseconds interval_{2'000};
-  std::optional<Error> error_;
-  Deadline failing_since_ = Deadline::never();
+
+  bool hurry_ = false;  // a heartbeat is asked for before it is due
   Deadline last_beat_ = Deadline::at({});
-  std::uint64_t version_ = 0;  // of events
+  Deadline absent_at_ = Deadline::never();  // tracker_down then, unless something works before
+  std::optional<Error> error_;
+  std::optional<Errc> logged_;             // the last failure that was logged, and …
+  Deadline log_again_ = Deadline::at({});  // … until when it is not worth another line
+  std::uint64_t version_ = 0;              // of events, seen so far
   std::size_t lease_calls_ = 0;
 };
 
