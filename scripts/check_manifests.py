@@ -4,7 +4,8 @@
 usage: build/venv/bin/python scripts/check_manifests.py [--base DIR] [--programs DIR] [--print]
 
   --base DIR      the kustomize base (default manifests/kubernetes/base)
-  --programs DIR  where the programs are (default build/release/bin); flags are compared if they exist
+  --programs DIR  where the programs are (default build/release/bin); those that exist are asked whether
+                  the arguments of their containers are valid settings
   --print         print the resolved objects as YAML and stop
 
 Resolves the base as kustomize would (only the fields that it uses), validates each object strictly against
@@ -17,6 +18,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 
 import kubernetes_validate
 import yaml
@@ -29,6 +31,7 @@ DOCKERFILES = {"shoal-tracker": "tracker", "shoal-agent": "agent", "shoal": "cli
 # Made by whoever installs Shoal (manifests/kubernetes/README.md), or by Kubernetes itself.
 EXTERNAL = {("Secret", "shoal-tracker-tls"), ("Secret", "shoal-operator-tls"),
             ("ConfigMap", "kube-root-ca.crt")}
+SAMPLE_FIELDS = {"spec.nodeName": "gpu-1.example", "status.hostIP": "10.0.0.1"}
 CLUSTER_SCOPED = {"Namespace", "ClusterRole", "ClusterRoleBinding", "PriorityClass"}
 FIELDS = {"apiVersion", "kind", "namespace", "labels", "resources", "images"}
 
@@ -211,25 +214,38 @@ def check_arguments(who, container, ports):
         yield f"{who}: listens on {sorted(listens)} but declares {sorted(ports.values())}"
 
 
-def check_flags(where, pod, programs):
-    """Every flag is one that the program knows (needs the programs)."""
+def sample_value(container, variable, config_maps):
+    """A value that a variable of the container could have."""
+    for entry in container.get("env", []):
+        if entry["name"] == variable:
+            field = entry.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
+            return SAMPLE_FIELDS[field] if field else entry["value"]
+    for entry in container.get("envFrom", []):
+        data = config_maps.get(entry["configMapRef"]["name"], {})
+        if variable in data:
+            return data[variable]
+    return ""
+
+
+def check_program(where, pod, programs, config_maps):
+    """Each program takes its arguments as valid settings (needs the programs)."""
     for container in pod.get("containers", []):
         program = os.path.join(programs, PROGRAMS.get(container.get("program"), "?"))
         if not os.access(program, os.X_OK):
             continue
-        verbs = [a for a in container["args"] if re.fullmatch(r"[a-z]+", a)]
-        text = ""
-        for words in ([], *[[v] for v in verbs]):
-            done = subprocess.run([program, *words, "--help"], capture_output=True, text=True,
-                                  check=False, timeout=30)
-            if done.returncode != 0:
-                yield f"{where}: {os.path.basename(program)} {' '.join(words)} --help fails"
-            text += done.stdout
-        known = set(re.findall(r"--[a-z][a-z-]*", text))
-        for argument in container["args"]:
-            flag = argument.partition("=")[0]
-            if flag.startswith("--") and flag not in known:
-                yield f"{where}: {os.path.basename(program)} has no flag {flag}"
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as config:
+            # As the init container writes it (manifests/docker/topology.sh).
+            config.write('{"topology": {"region": "eu"}, "labels": {"a.example/b": "c"}}')
+            config.flush()
+            arguments = [re.sub(r"\$\((\w+)\)",
+                                lambda m: sample_value(container, m.group(1), config_maps), a)
+                         for a in container["args"]]
+            arguments = [re.sub(r"^--config=.*", f"--config={config.name}", a) for a in arguments]
+            done = subprocess.run([program, *arguments, "--check-config"], capture_output=True,
+                                  text=True, check=False, timeout=30, env={})
+        if done.returncode != 0:
+            yield f"{where}: {os.path.basename(program)} refuses its arguments: " \
+                  f"{(done.stderr or done.stdout).strip()}"
 
 
 def check_images(base):
@@ -251,11 +267,13 @@ def check(folder, programs, versions=VERSIONS):
     base = Base(folder)
     problems = [*base.problems, *check_schemas(base, versions), *check_references(base),
                 *check_images(base)]
+    config_maps = {d["metadata"]["name"]: d["data"] for _, d in base.objects
+                   if d["kind"] == "ConfigMap"}
     for name, document in base.objects:
         pod = pod_spec(document)
         if pod:
             problems += check_pod(label(name, document), pod)
-            problems += check_flags(label(name, document), pod, programs)
+            problems += check_program(label(name, document), pod, programs, config_maps)
     return problems
 
 

@@ -106,14 +106,23 @@ class CheckManifestsTest(unittest.TestCase):
                     "automountServiceAccountToken: true")
         self.assert_found("prefetch-job.yaml", "automountServiceAccountToken")
 
-    def test_a_flag_that_the_program_does_not_have_is_found(self):
-        program = os.path.join(self.programs, "shoal-tracker")
-        with open(program, "w", encoding="utf-8") as file:
-            file.write("#!/bin/sh\necho '--listen --data --tls-cert --tls-key --tls-ca --log-format'\n")
-        os.chmod(program, stat.S_IRWXU)
-        self.assertEqual(self.problems(),
-                         ["tracker.yaml: Deployment shoal-tracker: shoal-tracker has no flag "
-                          "--admin-listen"])
+    def test_the_programs_are_asked_with_values_for_all_variables(self):
+        seen = os.path.join(self.base, "..", "seen")
+        for name in ("shoal-agent", "shoal"):
+            program = os.path.join(self.programs, name)
+            with open(program, "w", encoding="utf-8") as file:
+                file.write(f'#!/bin/sh\necho "$@" >> {seen}\n[ "$0" = "{self.programs}/shoal" ]\n')
+            os.chmod(program, stat.S_IRWXU)
+        found = self.problems()
+        self.assertEqual(len(found), 1, found)
+        self.assertIn("shoal-agent refuses its arguments", found[0])
+        with open(seen, encoding="utf-8") as file:
+            agent, command = file.read().splitlines()
+        self.assertIn(" --node-id=gpu-1.example ", agent)
+        self.assertIn(" --advertise=10.0.0.1:6970 ", agent)
+        self.assertTrue(command.endswith(" prefetch example:v1 --nodes=all --wait --timeout=2h "
+                                         "--check-config"), command)
+        self.assertNotIn("$(", agent + command)
 
 
 class TopologyTest(unittest.TestCase):
@@ -168,16 +177,18 @@ class TopologyTest(unittest.TestCase):
     def test_labels_become_the_topology_setting(self):
         self.answer = (200, b'{"metadata": {"labels": {"topology.kubernetes.io/region": "eu", '
                             b'"topology.kubernetes.io/zone": "eu-1", "my/rack": "r: 7"}}}')
-        done, written = self.run_script(RACK_LABEL="my/rack")
+        done, written = self.run_script(RACK_LABEL="my/rack",
+                                        NODE_LABELS="pool topology.kubernetes.io/zone no")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertEqual(written, {"topology": {"region": "eu", "zone": "eu-1", "rack": "r: 7"}})
+        self.assertEqual(written, {"topology": {"region": "eu", "zone": "eu-1", "rack": "r: 7"},
+                                   "labels": {"topology.kubernetes.io/zone": "eu-1"}})
         self.assertEqual(self.requests, [("/api/v1/nodes/gpu-1", "Bearer the-token")])
 
     def test_missing_labels_are_left_out(self):
         self.answer = (200, b'{"metadata": {}}')
         done, written = self.run_script()
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertEqual(written, {"topology": {}})
+        self.assertEqual(written, {"topology": {}, "labels": {}})
 
     def test_a_refusal_fails_and_writes_nothing(self):
         self.answer = (403, b'{"kind": "Status"}')
