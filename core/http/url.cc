@@ -178,6 +178,7 @@ Result<std::string> percent_decode(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\0') return fail(Errc::kInvalid, "NUL");
     if (text[i] != '%') {
       out += text[i];
       continue;

@@ -56,7 +56,7 @@ struct Url {
 Result<Url> parse_url(std::string_view text);
 inline constexpr std::size_t kMaxUrl = 8192;
 
-// Errors: invalid for '%' without two hex digits and for an encoded NUL.
+// Errors: invalid for '%' without two hex digits and for a NUL, encoded or not.
 Result<std::string> percent_decode(std::string_view text);
 
 // Leaves A–Z a–z 0–9 - . _ ~ and, for paths, "/" and ":" as they are.

@@ -56,11 +56,10 @@ TEST(RequestParser, LeavesThePipelinedNextRequestAlone) {
   EXPECT_EQ(taken, kPost.size());
 }
 
-TEST(RequestParser, ReadsChunkedBodies) {
-  const IncomingRequest incoming = parse_whole(
-      "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n");
-  ASSERT_TRUE(incoming.request);
-  EXPECT_EQ(incoming.request->body, "abcde");
+TEST(RequestParser, RefusesChunkedBodiesBeforeTheyAreRead) {
+  const std::string head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+  EXPECT_EQ(parse_whole(head + "3\r\nabc\r\n0\r\n\r\n").refusal, 501);
+  EXPECT_EQ(parse_whole(head + "0\r\nabc\r\n0,\xf5\xf2\xf5").refusal, 501);
 }
 
 TEST(RequestParser, RefusesWithTheRightStatus) {
@@ -76,9 +75,6 @@ TEST(RequestParser, RefusesWithTheRightStatus) {
   EXPECT_EQ(status("GET /%00 HTTP/1.1\r\n\r\n"), 400);
   EXPECT_EQ(status("GET /?a=1&a=2 HTTP/1.1\r\n\r\n"), 400);
   EXPECT_EQ(status("GET / HTTP/1.1\r\nExpect: miracles\r\n\r\n"), 417);
-  EXPECT_EQ(
-      status("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabcdefghi\r\n0\r\n\r\n"),
-      413);
 }
 
 TEST(RequestParser, RefusesUnclearLengths) {
@@ -141,8 +137,10 @@ TEST(ResponseParser, RefusesBodiesWithoutALengthAndGarbage) {
   EXPECT_EQ(response_state("HTTP/1.1 200 OK\r\n\r\n", Part::kWhole), State::kCorrupt);
   EXPECT_EQ(response_state("HTTP/1.1 200 OK\r\n\r\n", Part::kHead), State::kCorrupt);
   EXPECT_EQ(response_state("SSH-2.0-OpenSSH_9.2\r\n", Part::kWhole), State::kCorrupt);
-  EXPECT_EQ(response_state("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Part::kHead),
-            State::kCorrupt);
+  for (const Part part : {Part::kHead, Part::kWhole}) {
+    EXPECT_EQ(response_state("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", part),
+              State::kCorrupt);
+  }
   EXPECT_EQ(response_state("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Part::kHeadOfNoBody),
             State::kDone);
   EXPECT_EQ(response_state("HTTP/1.1 204 No Content\r\n\r\n", Part::kWhole), State::kDone);
@@ -152,8 +150,7 @@ TEST(ResponseParser, RefusesBodiesWithoutALengthAndGarbage) {
 }
 
 TEST(ResponseParser, IsPatientAtEveryTruncation) {
-  const std::string_view text =
-      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+  const std::string_view text = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
   for (std::size_t cut = 1; cut < text.size(); ++cut) {
     EXPECT_EQ(response_state(text.substr(0, cut), ResponseParser::Part::kWhole),
               ResponseParser::State::kMore)

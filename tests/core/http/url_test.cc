@@ -66,6 +66,7 @@ TEST(Percent, RefusesBrokenEscapes) {
   for (const char* text : {"%", "%4", "%4g", "a%", "%00", "%%41"}) {
     EXPECT_FALSE(percent_decode(text)) << text;
   }
+  EXPECT_FALSE(percent_decode(std::string_view("a\0b", 3)));
   EXPECT_EQ(percent_decode("%41").value(), "A");
 }
 
