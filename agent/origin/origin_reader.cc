@@ -78,10 +78,10 @@ void OriginReader::cancel(swarm::RequestId id) {
 Task<void> OriginReader::run(Transfer transfer, std::string url,
                              std::shared_ptr<CancelFlag> cancel) {
   swarm::RequestId id = transfer.id;
-  Result<TransferEvent> ended =
-      co_await pool_.run([this, transfer = std::move(transfer), url, cancel]() {
-        return read(transfer, url, *cancel);
-      });
+  auto job = [this, transfer = std::move(transfer), url, cancel]() {
+    return read(transfer, url, *cancel);
+  };
+  Result<TransferEvent> ended = co_await pool_.run(job);
   running_.erase(id);
   TransferEvent event;
   if (ended) {

@@ -31,8 +31,13 @@ class BlockingPool {
   // look at a flag of its own. An exception of `fn` becomes internal, with its text. Errors:
   // overloaded (queue full; nothing was started), cancelled (the pool was stopped before the job
   // began), and whatever `fn` gives.
+  //
+  // A lambda that captures strings, shared pointers and the like gets a name first, and is taken
+  // from there: g++ 12 destroys such captures twice when the lambda stands inside the co_await.
+  //   auto job = [path = std::move(path)] { return read_whole(path); };
+  //   auto text = co_await pool.run(job);
   template <typename F>
-  auto run(F fn);
+  auto run(F&& fn);
 
   // Ends queued jobs with cancelled, refuses new ones, waits for the running ones (blocking).
   void stop();
@@ -80,17 +85,20 @@ struct BlockingCall {
 }  // namespace detail
 
 template <typename F>
-auto BlockingPool::run(F fn) {
-  using Call = detail::BlockingCall<F>;
+auto BlockingPool::run(F&& fn) {
+  using Function = std::remove_cvref_t<F>;
+  static_assert(std::is_lvalue_reference_v<F> || std::is_trivially_destructible_v<Function>,
+                "give the lambda a name first, see above");
+  using Call = detail::BlockingCall<Function>;
   struct Runner {
-    static Task<typename Call::R> run(BlockingPool* pool, F function) {
-      auto call = std::make_shared<Call>(std::move(function));
-      Status status = co_await pool->run_job([call] { return call->call(); });
+    static Task<typename Call::R> run(BlockingPool* pool, std::shared_ptr<Call> call) {
+      std::function<Status()> job = [call] { return call->call(); };
+      Status status = co_await pool->run_job(std::move(job));
       if (!status) co_return fail(status.error());
       co_return std::move(*call->result);
     }
   };
-  return Runner::run(this, std::move(fn));
+  return Runner::run(this, std::make_shared<Call>(std::move(fn)));
 }
 
 }  // namespace shoal

@@ -48,8 +48,8 @@ struct Sha256::Context {
 
   void start() {
     // Fetched once: an implicit fetch at each start costs more than hashing a tree node.
-    static const EVP_MD* const kSha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
-    SHOAL_CHECK(EVP_DigestInit_ex2(evp, kSha256, nullptr) == 1, "OpenSSL has no SHA-256");
+    static const EVP_MD* const algorithm = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+    SHOAL_CHECK(EVP_DigestInit_ex2(evp, algorithm, nullptr) == 1, "OpenSSL has no SHA-256");
   }
 
   EVP_MD_CTX* evp;

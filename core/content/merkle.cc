@@ -31,13 +31,13 @@ void lift(std::vector<Hash32>& layer, unsigned height) {
 }  // namespace
 
 Hash32 zero_subtree_root(unsigned height) {
-  static const std::array<Hash32, kMaxHeight + 1> kRoots = [] {
+  static const std::array<Hash32, kMaxHeight + 1> roots_by_height = [] {
     std::array<Hash32, kMaxHeight + 1> roots{};
     for (unsigned h = 1; h <= kMaxHeight; ++h) roots[h] = hash_pair(roots[h - 1], roots[h - 1]);
     return roots;
   }();
   SHOAL_CHECK(height <= kMaxHeight, "tree too high");
-  return kRoots[height];
+  return roots_by_height[height];
 }
 
 unsigned piece_tree_height(const BlobLayout& layout) {

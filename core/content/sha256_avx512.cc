@@ -4,6 +4,11 @@
 
 #if defined(__x86_64__)
 
+#if defined(__GNUC__) && !defined(__clang__)
+// Reassociation would undo the order of additions that keeps the chain from round to round short.
+#pragma GCC optimize("no-tree-reassoc")
+#endif
+
 #include <immintrin.h>
 
 #include <utility>
@@ -63,32 +68,32 @@ SHOAL_AVX512_INLINE void transpose(__m512i (&r)[16]) {
   }
 }
 
-// The working variables a to h turn by one place each round: round R finds variable i at (i - R)
-// % 8.
+// The working variables a to h turn by one place each round, so that none has to be moved.
+constexpr unsigned place(unsigned variable, unsigned round) { return (variable + 64 - round) % 8; }
+
 template <unsigned R>
-SHOAL_AVX512_INLINE void round(__m512i (&s)[8], __m512i (&w)[16]) {
-  constexpr auto at = [](unsigned i) { return (i + 8 - R % 8) % 8; };
+SHOAL_AVX512_INLINE void one_round(__m512i (&s)[8], __m512i (&w)[16]) {
   if constexpr (R >= 16) {
     w[R % 16] = add(add(w[R % 16], small_sigma0(w[(R + 1) % 16])),
                     add(w[(R + 9) % 16], small_sigma1(w[(R + 14) % 16])));
   }
-  __m512i& d = s[at(3)];
-  __m512i& h = s[at(7)];
-  const __m512i e = s[at(4)], a = s[at(0)];
+  __m512i& d = s[place(3, R)];
+  __m512i& h = s[place(7, R)];
+  const __m512i e = s[place(4, R)], a = s[place(0, R)];
   __m512i wk = add(w[R % 16], _mm512_set1_epi32(static_cast<int>(kSha256RoundConstants[R])));
   // Each round waits for e of the round before: what does not depend on it is added up first.
   __m512i hwk = add(h, wk);
-  __m512i ch = _mm512_ternarylogic_epi32(e, s[at(5)], s[at(6)], 0xca);
+  __m512i ch = _mm512_ternarylogic_epi32(e, s[place(5, R)], s[place(6, R)], 0xca);
   __m512i s1 = big_sigma1(e);
   d = add(add(add(d, hwk), ch), s1);
   h = add(add(add(hwk, ch), s1),
-          add(big_sigma0(a), _mm512_ternarylogic_epi32(a, s[at(1)], s[at(2)], 0xe8)));
+          add(big_sigma0(a), _mm512_ternarylogic_epi32(a, s[place(1, R)], s[place(2, R)], 0xe8)));
 }
 
 template <unsigned... R>
 SHOAL_AVX512_INLINE void all_rounds(__m512i (&s)[8], __m512i (&w)[16],
                                     std::integer_sequence<unsigned, R...>) {
-  (round<R>(s, w), ...);
+  (one_round<R>(s, w), ...);
 }
 
 }  // namespace

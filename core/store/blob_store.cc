@@ -131,7 +131,11 @@ Result<std::unique_ptr<BlobStore>> BlobStore::open(StoreConfig config, FileSyste
                                                    BlobListener* listener) {
   const std::string& directory = config.store_directory;
   const std::string& runtime = config.runtime_directory;
+  if (directory.empty() || directory[0] != '/' || runtime.empty() || runtime[0] != '/') {
+    return fail(Errc::kInvalid, "store and runtime directory must be absolute paths");
+  }
   SHOAL_TRY(ensure_directory(fs, directory));
+  SHOAL_TRY(fs.sync_directory(directory + "/.."));
   SHOAL_TRY(ensure_directory(fs, runtime, 0755));
   auto store_lock = take_lock(fs, directory);
   if (!store_lock) return fail(store_lock.error());
@@ -175,7 +179,11 @@ Status BlobStore::load() {
   const std::string root = context_->store_directory + "/blobs/sha256";
   auto shards = fs.list(root);
   if (!shards) return fail(shards.error());
+  // A process that was killed may have left names that are not on the disk yet. What we find is
+  // built upon from here, so it has to stay.
+  SHOAL_TRY(fs.sync_directory(root));
   for (const std::string& shard : *shards) {
+    SHOAL_TRY(fs.sync_directory(root + "/" + shard));
     auto blobs = fs.list(root + "/" + shard);
     if (!blobs) return fail(blobs.error());
     for (const std::string& hex : *blobs) {
@@ -220,6 +228,7 @@ Result<std::unique_ptr<BlobStore::Entry>> BlobStore::read_entry(const std::strin
     meta = meta_from_table(fs, directory, hex);
   }
   if (!meta) return fail(meta.error());
+  SHOAL_TRY(fs.sync_directory(directory));
   entry->meta = *std::move(meta);
   if (auto st = fs.stat(directory + "/meta.json")) {
     account.last_used_ns = st->mtime_ns;

@@ -23,7 +23,8 @@ Task<Result<std::string>> thread_name(BlockingPool* pool) {
 }
 
 Task<void> hold(BlockingPool* pool, std::shared_future<void> release, Status* out) {
-  *out = co_await pool->run([release] { release.wait(); });
+  auto job = [release] { release.wait(); };
+  *out = co_await pool->run(job);
 }
 
 TEST(BlockingPool, RunsOnItsNamedThreadAndResumesOnTheCallers) {
@@ -59,10 +60,11 @@ TEST(BlockingPool, AFullQueueIsOverloadAndStopEndsQueuedJobs) {
   struct Steps {
     static Task<void> first(BlockingPool* p, std::promise<void>* begun,
                             std::shared_future<void> until, Status* out) {
-      *out = co_await p->run([begun, until] {
+      auto job = [begun, until] {
         begun->set_value();
         until.wait();
-      });
+      };
+      *out = co_await p->run(job);
     }
   };
   group.spawn("running", Steps::first(&pool, &started, released, &running));

@@ -65,12 +65,12 @@ TEST(MakeModel, WritesTheseBytes) {
   Result<ModelDocuments> made =
       make_model("t", {file("w.gguf", "abc"), file("e", "")}, std::nullopt);
   ASSERT_TRUE(made);
-  const std::string kAbc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-  const std::string kEmpty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+  const std::string abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+  const std::string empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
   EXPECT_EQ(made->config_json,
             R"({"descriptor":{"title":"t"},"config":{"format":"gguf"},"modelfs":{"type":"layers",)"
             R"("diffIds":["sha256:)" +
-                kEmpty + R"(","sha256:)" + kAbc + R"("]}})");
+                empty + R"(","sha256:)" + abc + R"("]}})");
   // One leaf: the pieces root is the leaf's hash, which is the digest.
   std::string config_hex = digest_of(made->config_json).hex();
   EXPECT_EQ(
@@ -82,10 +82,10 @@ TEST(MakeModel, WritesTheseBytes) {
           R"(,"annotations":{"dev.shoal.pieces-root":")" + config_hex +
           R"("}},"layers":[)"
           R"({"mediaType":"application/vnd.cncf.model.weight.config.v1.raw","digest":"sha256:)" +
-          kEmpty +
+          empty +
           R"(","size":0,"annotations":{"org.cncf.model.filepath":"e"}},)"
           R"({"mediaType":"application/vnd.cncf.model.weight.v1.raw","digest":"sha256:)" +
-          kAbc + R"(","size":3,"annotations":{"dev.shoal.pieces-root":")" + kAbc +
+          abc + R"(","size":3,"annotations":{"dev.shoal.pieces-root":")" + abc +
           R"(","org.cncf.model.filepath":"w.gguf"}}],)"
           R"("annotations":{"org.opencontainers.image.title":"t"}})");
 }

@@ -45,7 +45,7 @@ class HashBackends : public ::testing::TestWithParam<LeafHashBackend> {
   void SetUp() override { force_leaf_hash_backend(GetParam()); }
   void TearDown() override { force_leaf_hash_backend(std::nullopt); }
 
-  SeededRandom random_{test_seed()};
+  SeededRandom random{test_seed()};
 };
 
 std::vector<LeafHashBackend> available_backends() {
@@ -67,8 +67,8 @@ INSTANTIATE_TEST_SUITE_P(All, HashBackends, ::testing::ValuesIn(available_backen
 
 TEST_P(HashBackends, HashLeavesOfEveryCountAndLastLength) {
   for (std::size_t leaves = 0; leaves <= 2 * kMaxLeafLanes + 1; ++leaves) {
-    std::size_t extra = leaves % 2 == 0 ? 0 : random_.below(kLeafSize);
-    std::vector<std::byte> data = naive::random_bytes(random_, leaves * kLeafSize + extra);
+    std::size_t extra = leaves % 2 == 0 ? 0 : random.below(kLeafSize);
+    std::vector<std::byte> data = naive::random_bytes(random, leaves * kLeafSize + extra);
     std::vector<Hash32> expected = naive::leaves(data);
     std::vector<Hash32> got(expected.size());
     hash_leaves(data, got);
@@ -77,7 +77,7 @@ TEST_P(HashBackends, HashLeavesOfEveryCountAndLastLength) {
 }
 
 TEST_P(HashBackends, HashAShortLeafOfEveryLength) {
-  std::vector<std::byte> data = naive::random_bytes(random_, 300);
+  std::vector<std::byte> data = naive::random_bytes(random, 300);
   for (std::size_t size = 1; size <= data.size(); ++size) {
     Hash32 got;
     hash_leaves(std::span(data).first(size), std::span(&got, 1));
@@ -86,7 +86,7 @@ TEST_P(HashBackends, HashAShortLeafOfEveryLength) {
 }
 
 TEST_P(HashBackends, HashLeavesAtAnyAddress) {
-  std::vector<std::byte> data = naive::random_bytes(random_, 5 * kLeafSize + 64);
+  std::vector<std::byte> data = naive::random_bytes(random, 5 * kLeafSize + 64);
   for (std::size_t shift : {1u, 3u, 8u, 17u, 63u}) {
     std::span<const std::byte> view = std::span(data).subspan(shift, 5 * kLeafSize);
     std::vector<Hash32> got(5);
@@ -99,7 +99,7 @@ TEST_P(HashBackends, HashPairsInPlace) {
   for (std::size_t pairs = 1; pairs <= 2 * kMaxLeafLanes + 1; ++pairs) {
     std::vector<Hash32> children(2 * pairs);
     for (Hash32& child : children) {
-      for (std::byte& byte : child) byte = static_cast<std::byte>(random_.next());
+      for (std::byte& byte : child) byte = static_cast<std::byte>(random.next());
     }
     std::vector<Hash32> expected;
     for (std::size_t i = 0; i < pairs; ++i) {
@@ -112,12 +112,12 @@ TEST_P(HashBackends, HashPairsInPlace) {
 }
 
 TEST_P(HashBackends, GiveBlobsTheRootAndPieceHashesOfTheSpecification) {
-  for (std::size_t size : interesting_sizes(random_)) {
-    std::vector<std::byte> data = naive::random_bytes(random_, size);
+  for (std::size_t size : interesting_sizes(random)) {
+    std::vector<std::byte> data = naive::random_bytes(random, size);
     BlobLayout layout(size);
     BlobHasher hasher(layout);
     for (std::size_t at = 0; at < size;) {
-      std::size_t portion = std::min<std::size_t>(size - at, 1 + random_.below(100'000));
+      std::size_t portion = std::min<std::size_t>(size - at, 1 + random.below(100'000));
       ASSERT_TRUE(hasher.update(std::span(data).subspan(at, portion)));
       at += portion;
     }
@@ -137,19 +137,19 @@ TEST_P(HashBackends, GiveBlobsTheRootAndPieceHashesOfTheSpecification) {
 
 TEST_P(HashBackends, HashPiecesWhileTheyArriveInAnyPortions) {
   PieceHasher hasher;  // one for all: begin() must forget
-  for (std::size_t size : interesting_sizes(random_)) {
+  for (std::size_t size : interesting_sizes(random)) {
     if (size == 0) continue;
-    std::vector<std::byte> data = naive::random_bytes(random_, size);
+    std::vector<std::byte> data = naive::random_bytes(random, size);
     BlobLayout layout(size);
     std::vector<Hash32> expected = naive::piece_hashes(data, layout.piece_length());
-    PieceIndex first(static_cast<std::uint32_t>(random_.below(layout.piece_count())));
+    PieceIndex first(static_cast<std::uint32_t>(random.below(layout.piece_count())));
     PieceRange pieces{first, layout.piece_count() - first.value()};
     ByteRange range = layout.range_of(pieces);
     std::vector<Hash32> got(pieces.count);
     hasher.begin(layout, pieces);
     std::uint32_t done = 0;
     for (std::size_t received = 0; received < range.length;) {
-      received += std::min<std::size_t>(range.length - received, random_.below(150'000));
+      received += std::min<std::size_t>(range.length - received, random.below(150'000));
       std::uint32_t now = hasher.advance(std::span(data).subspan(range.offset, received), got);
       ASSERT_GE(now, done);
       done = now;
@@ -161,8 +161,8 @@ TEST_P(HashBackends, HashPiecesWhileTheyArriveInAnyPortions) {
 
 // A torrent of several files has one piece length, so smaller layers are merged upwards.
 TEST_P(HashBackends, MergePieceLayersToTheLayersOfALongerPiece) {
-  for (std::size_t size : interesting_sizes(random_)) {
-    std::vector<std::byte> data = naive::random_bytes(random_, size);
+  for (std::size_t size : interesting_sizes(random)) {
+    std::vector<std::byte> data = naive::random_bytes(random, size);
     BlobLayout layout(size);
     std::vector<Hash32> hashes = naive::piece_hashes(data, layout.piece_length());
     for (std::uint64_t length = layout.piece_length(); length <= 32 * kMinPieceLength;
@@ -177,13 +177,13 @@ TEST_P(HashBackends, MergePieceLayersToTheLayersOfALongerPiece) {
 TEST_P(HashBackends, FillUpSubtreesOfAnyHeight) {
   for (std::size_t count : {1u, 2u, 3u, 5u, 63u, 64u, 65u, 127u, 128u, 129u, 200u, 517u}) {
     std::vector<Hash32> leaves(count);
-    for (Hash32& leaf : leaves) leaf[0] = static_cast<std::byte>(random_.next());
+    for (Hash32& leaf : leaves) leaf[0] = static_cast<std::byte>(random.next());
     SubtreeHasher tree;
     unsigned least = static_cast<unsigned>(std::bit_width(count - 1));
     for (unsigned height = least; height < least + 4; ++height) {
       for (std::size_t at = 0; at < count;) {
         std::span<Hash32> space = tree.space();
-        std::size_t portion = std::min({count - at, space.size(), 1 + random_.below(70)});
+        std::size_t portion = std::min({count - at, space.size(), 1 + random.below(70)});
         std::copy_n(leaves.begin() + at, portion, space.begin());
         tree.commit(portion);
         at += portion;

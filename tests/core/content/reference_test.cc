@@ -5,12 +5,12 @@
 namespace shoal::content {
 namespace {
 
-const std::string kHex(64, 'a');
+const std::string hex(64, 'a');
 
 TEST(Reference, ReadsWhatItWrites) {
   for (std::string text :
        {std::string("m:1"), std::string("org/all-minilm-l6-v2:v1.0_RC-2"),
-        std::string("a.b_c__d---e/f:_"), "m@sha256:" + kHex, "org/m@sha256:" + kHex,
+        std::string("a.b_c__d---e/f:_"), "m@sha256:" + hex, "org/m@sha256:" + hex,
         std::string(255, 'n') + ":" + std::string(128, 'T')}) {
     Result<Reference> reference = Reference::parse(text);
     ASSERT_TRUE(reference) << text << ": " << reference.error().str();
@@ -26,10 +26,10 @@ TEST(Reference, SaysWhichPartIsWhich) {
   EXPECT_EQ(tagged->name(), "org/model");
   ASSERT_NE(tagged->tag(), nullptr);
   EXPECT_EQ(*tagged->tag(), "v1");
-  Result<Reference> pinned = Reference::parse("m@sha256:" + kHex);
+  Result<Reference> pinned = Reference::parse("m@sha256:" + hex);
   ASSERT_TRUE(pinned);
   ASSERT_NE(pinned->digest(), nullptr);
-  EXPECT_EQ(pinned->digest()->hex(), kHex);
+  EXPECT_EQ(pinned->digest()->hex(), hex);
 }
 
 TEST(Reference, RefusesWhatTheGrammarDoesNotAllow) {
@@ -56,10 +56,10 @@ TEST(Reference, RefusesWhatTheGrammarDoesNotAllow) {
                            std::string("m v:1"),
                            std::string("m:") + std::string(129, 't'),
                            std::string(256, 'n') + ":v",
-                           "m@" + kHex,
-                           "m@sha256:" + kHex.substr(1),
-                           "m:v@sha256:" + kHex,
-                           "@sha256:" + kHex,
+                           "m@" + hex,
+                           "m@sha256:" + hex.substr(1),
+                           "m:v@sha256:" + hex,
+                           "@sha256:" + hex,
                            std::string("m\0:v", 4)}) {
     Result<Reference> reference = Reference::parse(text);
     ASSERT_FALSE(reference) << text;
@@ -69,7 +69,7 @@ TEST(Reference, RefusesWhatTheGrammarDoesNotAllow) {
 }
 
 TEST(Reference, CutAnywhereIsRefusedOrShorter) {
-  std::string text = "org/m@sha256:" + kHex;
+  std::string text = "org/m@sha256:" + hex;
   for (std::size_t length = 0; length < text.size(); ++length) {
     EXPECT_FALSE(Reference::parse(text.substr(0, length))) << length;
   }
