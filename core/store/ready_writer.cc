@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
-#include <cstring>
 #include <utility>
 
 #include "core/base/check.h"
@@ -63,7 +62,7 @@ Result<std::unique_ptr<ReadyWriter>> ReadyWriter::create(FileSystem& fs, const s
     header.blob_size = layout.size();
     header.epoch = epoch;
     header.digest = digest.bytes();
-    std::memcpy(writer->words(), pieces.words().data(), pieces.words().size_bytes());
+    std::copy(pieces.words().begin(), pieces.words().end(), writer->words());
     writer->count_ = pieces.count();
     return writer;
   };
