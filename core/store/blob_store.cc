@@ -131,9 +131,6 @@ Result<std::unique_ptr<BlobStore>> BlobStore::open(StoreConfig config, FileSyste
                                                    BlobListener* listener) {
   const std::string& directory = config.store_directory;
   const std::string& runtime = config.runtime_directory;
-  if (directory.empty() || directory[0] != '/' || runtime.empty() || runtime[0] != '/') {
-    return fail(Errc::kInvalid, "store and runtime directory must be absolute paths");
-  }
   SHOAL_TRY(ensure_directory(fs, directory));
   SHOAL_TRY(fs.sync_directory(directory + "/.."));
   SHOAL_TRY(ensure_directory(fs, runtime, 0755));

@@ -30,8 +30,8 @@
 namespace shoal::store {
 
 struct StoreConfig {
-  std::string store_directory;    // absolute; its parent must exist
-  std::string runtime_directory;  // absolute, on a tmpfs; its parent must exist
+  std::string store_directory;    // its parent must exist
+  std::string runtime_directory;  // on a tmpfs; its parent must exist
   SpaceLimits limits;
   // Dirty bytes of all blobs together that may wait for the disk before commit() waits too.
   std::uint64_t max_dirty = 256 * kMiB;
