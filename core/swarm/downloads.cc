@@ -98,6 +98,7 @@ void Downloads::Impl::remove_blob(BlobId id, Time now) {
     RequestId request_id(std::uint64_t{request.generation} << 32 | slot);
     out_.push_back(CancelRequest{request_id});
     unbusy(*blob, request);
+    in_flight_ -= request.left;
     if (Peer* peer = request.source.is_origin() ? nullptr : find(request.source.peer())) {
       peer->score.abandoned(request.left, false, now_);
       --(request.urgent ? peer->urgent : peer->bulk);
@@ -139,6 +140,7 @@ void Downloads::Impl::want(BlobId id, content::PieceRange pieces, Class cls, Tim
   pieces = clip(blob->layout, pieces);
   if (pieces.empty() || blob->have.contains(blob->layout, pieces)) return;
   if (!blob->wanted()) blob->progress = blob->news = now_;
+  if (tracker_lost_ == Time::min()) tracker_lost_ = now_;
   if (is_urgent(cls)) {
     auto same = [&](const Urgent& u) {
       return u.blob == id && u.pieces == pieces && u.cls == cls && u.deadline <= deadline;
@@ -271,18 +273,24 @@ void Downloads::Impl::refresh(Blob& blob, content::PieceRange pieces) {
   for (std::uint32_t run = runs.first; run < runs.end; ++run) refresh(blob, run);
 }
 
-void Downloads::Impl::count_run(BlobId id, Blob& blob, const Peer& peer, std::uint32_t run,
+void Downloads::Impl::count_run(Blob& blob, const Peer& peer, const RunSet& has, std::uint32_t run,
                                 int delta) {
-  (void)id;
-  auto& counts = peer.near ? blob.near_count : blob.far_count;
-  auto& any = peer.near ? blob.near_any : blob.far_any;
-  std::uint64_t bit = 1ULL << (run % 64);
-  counts[run] = static_cast<std::uint16_t>(counts[run] + delta);
-  if (counts[run] == 0) {
-    any[run / 64] &= ~bit;
-  } else {
-    any[run / 64] |= bit;
+  auto count = [&](std::vector<std::uint16_t>& counts, std::vector<std::uint64_t>& bits) {
+    std::uint64_t bit = 1ULL << (run % 64);
+    counts[run] = static_cast<std::uint16_t>(counts[run] + delta);
+    if (counts[run] == 0) {
+      bits[run / 64] &= ~bit;
+    } else {
+      bits[run / 64] |= bit;
+    }
+  };
+  bool full = has.full(run);
+  if (peer.near) {
+    if (full) count(blob.near_full, blob.in_near);
+    return;
   }
+  if (full) count(blob.far_full, blob.in_far);
+  if (full || has.any(run)) count(blob.far_any, blob.in_far_any);
 }
 
 void Downloads::Impl::track(BlobId id, Blob& blob) {
@@ -290,16 +298,14 @@ void Downloads::Impl::track(BlobId id, Blob& blob) {
   blob.tracked = true;
   active_.push_back(id);
   std::uint32_t runs = blob.layout.run_count();
-  blob.near_count.assign(runs, 0);
-  blob.far_count.assign(runs, 0);
-  blob.near_any.assign(blob.words, 0);
-  blob.far_any.assign(blob.words, 0);
+  for (auto* counts : {&blob.near_full, &blob.far_full, &blob.far_any}) counts->assign(runs, 0);
+  for (auto* bits : {&blob.in_near, &blob.in_far, &blob.in_far_any}) bits->assign(blob.words, 0);
   for (auto& taken : blob.rack_taken) taken.assign(blob.words, 0);
   for (PeerId peer_id : up_) {
     Peer& peer = peers_[peer_id.value()];
     if (id.value() >= peer.has.size() || peer.has[id.value()].count() == 0) continue;
     for (std::uint32_t run = 0; run < runs; ++run) {
-      if (peer.has[id.value()].any(run)) count_run(id, blob, peer, run, 1);
+      count_run(blob, peer, peer.has[id.value()], run, 1);
     }
   }
 }
@@ -308,10 +314,8 @@ void Downloads::Impl::track(BlobId id, Blob& blob) {
 void Downloads::Impl::untrack(Blob& blob) {
   if (!blob.tracked) return;
   blob.tracked = false;
-  blob.near_count = {};
-  blob.far_count = {};
-  blob.near_any = {};
-  blob.far_any = {};
+  for (auto* counts : {&blob.near_full, &blob.far_full, &blob.far_any}) *counts = {};
+  for (auto* bits : {&blob.in_near, &blob.in_far, &blob.in_far_any}) *bits = {};
   blob.rack_taken = {};
   blob.unrestricted = false;
 }
@@ -339,6 +343,7 @@ void Downloads::Impl::peer_down(PeerId id, Time now) {
   for (Request& request : requests_) {
     if (!request.live || request.orphan || request.source != Source::of(id)) continue;
     request.orphan = true;
+    in_flight_ -= request.left;
     if (Blob* blob = find(request.blob)) unbusy(*blob, request);
   }
   for (BlobId blob_id : active_) {
@@ -346,7 +351,7 @@ void Downloads::Impl::peer_down(PeerId id, Time now) {
     if (!blob || !blob->tracked || blob_id.value() >= peer->has.size()) continue;
     const RunSet& has = peer->has[blob_id.value()];
     for (std::uint32_t run = 0; run < blob->layout.run_count() && has.count() != 0; ++run) {
-      if (has.any(run)) count_run(blob_id, *blob, *peer, run, -1);
+      count_run(*blob, *peer, has, run, -1);
     }
   }
   if (peer->near) --near_peers_;
@@ -365,18 +370,22 @@ void Downloads::Impl::peer_has(PeerId id, BlobId blob_id, content::PieceRange pi
   if (peer->has.size() <= blob_id.value()) peer->has.resize(blobs_.size());
   RunSet& has = peer->has[blob_id.value()];
   if (has.count() == 0) has = RunSet(blob->layout);
-  if (blob->tracked) {
-    Runs runs(blob->layout, pieces);
-    for (std::uint32_t run = runs.first; run < runs.end; ++run) {
-      bool fresh = !has.any(run);
-      if (fresh) {
-        if (blob->near_count[run] + blob->far_count[run] == 0) blob->news = now_;
-        count_run(blob_id, *blob, *peer, run, 1);
-      }
-      if ((blob->todo_word(run / 64) >> (run % 64)) & 1) peer->dry = false;
-    }
+  if (!blob->tracked) {
+    has.add(blob->layout, pieces);
+    return;
   }
-  has.add(blob->layout, pieces);
+  Runs runs(blob->layout, pieces);
+  for (std::uint32_t run = runs.first; run < runs.end; ++run) {
+    std::uint64_t bit = 1ULL << (run % 64);
+    if ((blob->todo_word(run / 64) & bit) != 0) peer->dry = false;
+    if (has.full(run)) continue;
+    if (((blob->in_near[run / 64] | blob->in_far[run / 64]) & bit) == 0) blob->news = now_;
+    count_run(*blob, *peer, has, run, -1);
+    content::PieceRange all = blob->layout.pieces_of_run(content::RunIndex(run));
+    content::PieceIndex first = std::max(all.first, pieces.first);
+    has.add(blob->layout, content::PieceRange{first, std::min(all.end(), pieces.end()) - first});
+    count_run(*blob, *peer, has, run, 1);
+  }
 }
 
 void Downloads::Impl::peer_replace(PeerId id, BlobId blob_id, RunSet has, Time now) {
@@ -388,13 +397,12 @@ void Downloads::Impl::peer_replace(PeerId id, BlobId blob_id, RunSet has, Time n
   RunSet& old = peer->has[blob_id.value()];
   if (blob->tracked) {
     for (std::uint32_t run = 0; run < blob->layout.run_count(); ++run) {
-      int delta = static_cast<int>(has.any(run)) - static_cast<int>(old.any(run));
-      if (delta == 0) continue;
-      if (delta > 0 && blob->near_count[run] + blob->far_count[run] == 0) blob->news = now_;
-      count_run(blob_id, *blob, *peer, run, delta);
+      count_run(*blob, *peer, old, run, -1);
+      count_run(*blob, *peer, has, run, 1);
     }
   }
   old = std::move(has);
+  blob->news = now_;
   peer->dry = false;
 }
 
@@ -416,6 +424,7 @@ void Downloads::Impl::pieces_verified(RequestId id, content::PieceRange pieces, 
   refresh(blob, pieces);
 
   request->progress = now_;
+  in_flight_ -= std::min(bytes, request->left);
   request->left -= std::min(bytes, request->left);
   counters_.bytes_duplicate += bytes - fresh;
   rate_bytes_ += fresh;
@@ -431,7 +440,7 @@ void Downloads::Impl::pieces_verified(RequestId id, content::PieceRange pieces, 
     if (!peer.near) counters_.bytes_other_rack += fresh;
   }
   if (added != 0) {
-    blob.progress = now_;
+    blob.progress = progress_ = now_;
     blob.stall_reported = false;
   }
   if (request->partner != kNoSlot) {
@@ -506,6 +515,7 @@ void Downloads::Impl::request_ended(RequestId id, Outcome outcome, Duration retr
     if (blob.failures.size() > kFailuresKept) blob.failures.pop_front();
     blame(blob, ended, outcome, retry);
   }
+  in_flight_ -= ended.left;
   if (returned) wake_all();
 }
 
@@ -522,13 +532,12 @@ void Downloads::Impl::blame(Blob& blob, Request& request, Outcome outcome, Durat
     if (request.blob.value() >= peer.has.size()) return;
     RunSet& has = peer.has[request.blob.value()];
     Runs runs(blob.layout, request.pieces);
-    std::vector<std::uint32_t> before;
-    for (std::uint32_t run = runs.first; run < runs.end; ++run) {
-      if (has.any(run)) before.push_back(run);
+    for (std::uint32_t run = runs.first; blob.tracked && run < runs.end; ++run) {
+      count_run(blob, peer, has, run, -1);
     }
     has.remove(blob.layout, request.pieces);
-    for (std::uint32_t run : before) {
-      if (blob.tracked && !has.any(run)) count_run(request.blob, blob, peer, run, -1);
+    for (std::uint32_t run = runs.first; blob.tracked && run < runs.end; ++run) {
+      count_run(blob, peer, has, run, 1);
     }
     return;
   }

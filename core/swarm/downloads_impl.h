@@ -72,12 +72,16 @@ class Downloads::Impl {
     std::array<std::vector<std::uint64_t>, kBulk> todo;
     std::array<std::uint32_t, kBulk> todo_runs{};
 
-    // How many peers have any piece of a run; kept only while `tracked`: not complete and wanted.
+    // How many peers have a run, kept only while `tracked`: not complete and wanted. Near peers
+    // count when they have all of it: until then the rest may have to come from elsewhere.
     bool tracked = false;
-    std::vector<std::uint16_t> near_count;
-    std::vector<std::uint16_t> far_count;
-    std::vector<std::uint64_t> near_any;
-    std::vector<std::uint64_t> far_any;
+    std::vector<std::uint16_t> near_full;
+    std::vector<std::uint16_t> far_full;
+    std::vector<std::uint16_t> far_any;
+    // Bitmaps of what is not 0 above.
+    std::vector<std::uint64_t> in_near;
+    std::vector<std::uint64_t> in_far;
+    std::vector<std::uint64_t> in_far_any;
 
     RunSet origin_lease;  // not had
     RunSet rack_lease;
@@ -111,10 +115,6 @@ class Downloads::Impl {
     Backoff backoff{std::chrono::milliseconds(250), std::chrono::seconds(15)};
     std::size_t bulk = 0;  // requests
     std::size_t urgent = 0;
-
-    bool has_any(BlobId blob, std::uint32_t run) const {
-      return blob.value() < has.size() && has[blob.value()].any(run);
-    }
   };
 
   struct Request {
@@ -164,7 +164,8 @@ class Downloads::Impl {
   void refresh(Blob& blob, content::PieceRange pieces);
   void track(BlobId id, Blob& blob);
   void untrack(Blob& blob);
-  void count_run(BlobId id, Blob& blob, const Peer& peer, std::uint32_t run, int delta);
+  // Counts what `has` says of a run for (delta 1) or takes it away again (-1).
+  void count_run(Blob& blob, const Peer& peer, const RunSet& has, std::uint32_t run, int delta);
   void wake_all();
   // Takes pieces out of leases; they are had, or no longer leased.
   void had(Blob& blob, content::PieceRange pieces);
@@ -215,7 +216,9 @@ class Downloads::Impl {
   SeededRandom random_;
   Time now_ = Time::min();
   bool tracker_up_ = false;
-  Time tracker_lost_ = Time::min();
+  bool tracker_seen_ = false;
+  Time tracker_lost_ = Time::min();  // or when something was first wanted, if never seen
+  Time progress_ = Time::min();      // when a piece of any blob was last verified
 
   std::vector<Blob> blobs_;     // by BlobId
   std::vector<BlobId> active_;  // tracked
@@ -254,6 +257,12 @@ class Downloads::Impl {
   };
   std::vector<Word> scratch_;
   std::size_t scratch_bits_ = 0;
+
+  // Small requests that may still be made before the next tick although they cost more than they
+  // bring, and whether one was left out.
+  std::size_t crumbs_ = 0;
+  bool crumbs_left_out_ = false;
+  std::uint64_t in_flight_ = 0;  // bytes, of all sources
 
   std::vector<Action> out_;
   Counters counters_;

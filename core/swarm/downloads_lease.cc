@@ -29,6 +29,7 @@ void Downloads::Impl::tracker(bool up, Time now) {
   if (tracker_up_ == up) return;
   tracker_up_ = up;
   origin_ask_open_ = rack_ask_open_ = false;
+  tracker_seen_ |= up;
   if (!up) tracker_lost_ = now_;
   origin_ask_at_ = rack_ask_at_ = now_;
   wake_all();
@@ -173,7 +174,7 @@ void Downloads::Impl::ask_origin() {
     LeaseAsk ask{LeaseKind::kOrigin, id, amount, {}, false};
     bool found = false;
     for (std::uint32_t word = 0; word < blob.words; ++word) {
-      std::uint64_t bits = blob.todo_word(word) & ~blob.near_any[word] & ~blob.far_any[word] &
+      std::uint64_t bits = blob.todo_word(word) & ~blob.in_near[word] & ~blob.in_far[word] &
                            ~blob.origin_lease.any_word(word);
       if (bits == 0) continue;
       found = true;
@@ -207,6 +208,8 @@ void Downloads::Impl::ask_rack() {
   }
   if (outstanding >= kRackLease || active_.empty()) return;
 
+  // Runs that somebody elsewhere has as a whole; when there are none, parts of runs.
+  bool parts = false;
   auto try_blob = [&](BlobId id, std::uint32_t first_word) {
     Blob& blob = blobs_[id.value()];
     if (!blob.tracked || blob.unrestricted || blob.held) return false;
@@ -214,7 +217,8 @@ void Downloads::Impl::ask_rack() {
     for (std::uint32_t i = 0; i < blob.words && ask.candidates.size() < kRackCandidates; ++i) {
       std::uint32_t word =
           first_word + i < blob.words ? first_word + i : first_word + i - blob.words;
-      std::uint64_t bits = blob.todo_word(word) & blob.far_any[word] & ~blob.near_any[word] &
+      std::uint64_t there = parts ? blob.in_far_any[word] : blob.in_far[word];
+      std::uint64_t bits = blob.todo_word(word) & there & ~blob.in_near[word] &
                            ~blob.rack_lease.any_word(word) & ~blob.origin_lease.any_word(word) &
                            ~blob.rack_taken[0][word] & ~blob.rack_taken[1][word];
       // From a random place on: the others of this rack look at the same runs.
@@ -231,14 +235,17 @@ void Downloads::Impl::ask_rack() {
     out_.push_back(AskLease{std::move(ask)});
     return true;
   };
-  for (std::size_t i = plan_cursor_; i < plan_.size(); ++i) {
-    const Blob& blob = blobs_[plan_[i].blob.value()];
-    if (try_blob(plan_[i].blob, std::min(plan_head(plan_[i], blob) / 64, blob.words - 1))) return;
-  }
-  std::size_t begin = random_.below(active_.size());
-  for (std::size_t i = 0; i < active_.size(); ++i) {
-    BlobId id = active_[(begin + i) % active_.size()];
-    if (try_blob(id, static_cast<std::uint32_t>(random_.below(blobs_[id.value()].words)))) return;
+  for (int pass = 0; pass < 2; ++pass, parts = true) {
+    for (std::size_t i = plan_cursor_; i < plan_.size(); ++i) {
+      const Blob& blob = blobs_[plan_[i].blob.value()];
+      std::uint32_t head = plan_head(plan_[i], blob) / 64;
+      if (try_blob(plan_[i].blob, std::min(head, blob.words - 1))) return;
+    }
+    std::size_t begin = random_.below(active_.size());
+    for (std::size_t i = 0; i < active_.size(); ++i) {
+      BlobId id = active_[(begin + i) % active_.size()];
+      if (try_blob(id, static_cast<std::uint32_t>(random_.below(blobs_[id.value()].words)))) return;
+    }
   }
 }
 
@@ -257,11 +264,13 @@ void Downloads::Impl::grant_by_rank() {
     Blob& blob = blobs_[id.value()];
     if (!blob.has_origin || blob.held || !blob.origin_backoff.ready(now_)) continue;
     Duration quiet = now_ - std::max(tracker_lost_, blob.news);
+    // At the start the tracker and the peers are only about to be found.
+    if (!tracker_seen_) quiet -= options_.rank_step;
     std::uint32_t scanned = 0;
     auto begin = static_cast<std::uint32_t>(random_.below(blob.words));
     for (std::uint32_t i = 0; i < blob.words && scanned < kRankScan; ++i) {
       std::uint32_t word = begin + i < blob.words ? begin + i : begin + i - blob.words;
-      std::uint64_t bits = blob.todo_word(word) & ~blob.near_any[word] & ~blob.far_any[word] &
+      std::uint64_t bits = blob.todo_word(word) & ~blob.in_near[word] & ~blob.in_far[word] &
                            ~blob.origin_lease.any_word(word);
       for (; bits != 0; bits &= bits - 1) {
         if (outstanding >= amount) return;

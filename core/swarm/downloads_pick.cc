@@ -11,7 +11,9 @@ namespace {
 // Candidates that are compared by rarity for one request.
 constexpr std::size_t kSample = 8;
 // At most this many requests per second are worth their cost; see crumb().
-constexpr double kRequestSeconds = 0.004;
+constexpr double kRequestSeconds = 0.008;
+// With less than this in flight, at the present rate, a download starves.
+constexpr double kStarvedSeconds = 0.02;
 // The plan's window in seconds of the present rate: what is under way at one time in the swarm.
 constexpr double kPlanSeconds = 3.0;
 // When all classes together have been given this much, the past counts half.
@@ -23,8 +25,10 @@ constexpr RunMask low_bits(std::uint32_t count) {
 
 }  // namespace
 
-// Requests smaller than this cost more than they bring, unless they finish what is left of a run.
+// Requests smaller than this cost more than they bring, unless they finish what is left of a run,
+// or there is nothing better to do.
 std::uint64_t Downloads::Impl::crumb() const {
+  if (crumbs_ != 0 && static_cast<double>(in_flight_) < total_rate_ * kStarvedSeconds) return 0;
   return static_cast<std::uint64_t>(
       std::min(total_rate_ * kRequestSeconds, static_cast<double>(content::kRunLength)));
 }
@@ -90,6 +94,9 @@ bool Downloads::Impl::fill_from(PeerId id, Peer& peer) {
       limited_ = true;
       return false;
     }
+    bool small =
+        static_cast<double>(length) < total_rate_ * kRequestSeconds && length < content::kRunLength;
+    if (small && crumbs_ != 0) --crumbs_;
     start(from.blob, pieces, Source::of(id), bulk_class(c), false, kNever);
     return true;
   }
@@ -189,7 +196,7 @@ bool Downloads::Impl::choose(std::size_t cls, const Peer& peer, Candidate& out) 
     BlobId id = scratch_[at].blob;
     const Blob& blob = blobs_[id.value()];
     std::uint32_t run = scratch_[at].word * 64 + bit;
-    std::uint32_t holders = near_peers_ != 0 ? blob.near_count[run] : blob.far_count[run];
+    std::uint32_t holders = near_peers_ != 0 ? blob.near_full[run] : blob.far_full[run];
     if (holders > rarest) continue;
     const RunSet& has = peer.has[id.value()];
     RunMask want = blob.demand[cls].mask(blob.layout, run) & ~blob.have.mask(blob.layout, run) &
@@ -197,7 +204,10 @@ bool Downloads::Impl::choose(std::size_t cls, const Peer& peer, Candidate& out) 
     RunMask mask = want & has.mask(blob.layout, run);
     if (mask == 0) continue;
     auto pieces = static_cast<std::uint64_t>(std::popcount(mask));
-    if (mask != want && pieces * blob.layout.piece_length() < least) continue;
+    if (mask != want && pieces * blob.layout.piece_length() < least) {
+      crumbs_left_out_ = true;
+      continue;
+    }
     ++good;
     // Among equals each has the same chance.
     ties = holders < rarest ? 1 : ties + 1;
@@ -310,6 +320,7 @@ void Downloads::Impl::start(BlobId id, content::PieceRange pieces, Source source
   request.bytes = request.left = blob.layout.range_of(pieces).length;
   request.started = request.progress = now_;
 
+  in_flight_ += request.bytes;
   if (source.is_origin()) {
     origin_.started(request.bytes, now_);
     ++(urgent ? origin_urgent_ : origin_bulk_);

@@ -9,6 +9,7 @@ namespace shoal::swarm {
 namespace {
 
 constexpr Duration kTick = std::chrono::milliseconds(100);
+constexpr std::size_t kCrumbsPerTick = 16;
 // How long a refused import is not asked for again; between this and twice as long.
 constexpr Duration kRackTakenTurn = std::chrono::seconds(1);
 // A blob without progress for this part of the stall time may import freely.
@@ -41,6 +42,9 @@ void Downloads::Impl::tick() {
     Peer& peer = peers_[id.value()];
     if (peer.backoff.failures() != 0 && peer.backoff.ready(now_)) peer.dry = false;
   }
+  crumbs_ = kCrumbsPerTick;
+  if (crumbs_left_out_) wake_all();
+  crumbs_left_out_ = false;
   check_requests();
   check_stalls();
   hedge_slow();
@@ -65,6 +69,7 @@ void Downloads::Impl::check_requests() {
     Request ended = request;
     request.cancelled = true;
     request.orphan = true;
+    in_flight_ -= ended.left;
     Blob& blob = blobs_[ended.blob.value()];
     unbusy(blob, ended);
     ++counters_.failures;
@@ -93,8 +98,11 @@ void Downloads::Impl::check_stalls() {
       blob.progress = now_;
       continue;
     }
-    Duration idle = now_ - blob.progress;
-    bool starved = idle >= options_.blob_stall / kUnrestrictAfter;
+    // A file that waits for its turn behind others is no stall; nor is one starved by the rack rule
+    // while pieces of it still appear in the swarm.
+    Duration idle = now_ - std::max(blob.progress, progress_);
+    bool starved =
+        now_ - std::max(blob.progress, blob.news) >= options_.blob_stall / kUnrestrictAfter;
     if (starved && !blob.unrestricted) wake_all();
     blob.unrestricted = starved;
     if (idle >= options_.blob_stall && !blob.stall_reported) {

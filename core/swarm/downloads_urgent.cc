@@ -119,7 +119,7 @@ bool Downloads::Impl::start_urgent(const Urgent& want, content::PieceRange piece
     return false;
   }
   std::uint32_t run = blob.layout.run_of(pieces.first).value();
-  bool known = ((blob.near_any[run / 64] | blob.far_any[run / 64]) >> (run % 64)) & 1;
+  bool known = ((blob.in_near[run / 64] | blob.in_far[run / 64]) >> (run % 64)) & 1;
   if (origin_ask_open_ || known || now_ < blob.origin_ask_at) return false;
   origin_ask_open_ = true;
   out_.push_back(AskLease{LeaseAsk{

@@ -143,6 +143,7 @@ void LeaseTable::recompute(BlobId id, Blob& blob, RackId rack) {
     fleet |= has;
   }
   blob.fleet.present = std::move(fleet);
+  blob.next_run = 0;
   rack_scope(blob, rack).present = std::move(in_rack);
 }
 
@@ -206,7 +207,10 @@ void LeaseTable::end_lease(Node& node, BlobId id, Blob& blob, LeaseKind kind) {
   auto it = node.leases.find({id, kind});
   if (it == node.leases.end()) return;
   for (PieceRange range : it->second.pieces) {
-    if (kind == LeaseKind::kOrigin) blob.fleet.leased.reset_range(range);
+    if (kind == LeaseKind::kOrigin) {
+      blob.fleet.leased.reset_range(range);
+      blob.next_run = std::min(blob.next_run, blob.layout.run_of(range.first).value());
+    }
     rack_scope(blob, node.rack).leased.reset_range(range);
   }
   close_lease(node, blob, it);
@@ -295,7 +299,14 @@ LeaseTable::Answer LeaseTable::ask(NodeId id, const LeaseAsk& ask, Time now) {
     std::uint64_t least = std::max(options_.min_grant, ask.bytes / kLeastPart);
     bytes = std::min(bytes, std::max(least, open / (2 * readers)));
   }
-  grant(*node, ask, *blob, std::max<std::uint64_t>(bytes, 1), now, answer.granted);
+  std::uint64_t pieces = std::max<std::uint64_t>(1, bytes / blob->layout.piece_length());
+  Grant grant{node, ask.blob, ask.kind, pieces, now, &answer.granted};
+  if (origin && ask.candidates.empty()) take_in_order(grant, *blob);
+  for (PieceRange candidate : ask.candidates) {
+    candidate = clip(blob->layout, candidate);
+    if (!candidate.empty()) take(grant, *blob, candidate);
+  }
+  if (origin && !answer.granted.empty()) node->reads_on[ask.blob] = answer.granted.back().end();
   if (answer.granted.empty()) {
     Duration retry = origin ? retry_after(id) : kRetryFirst;
     return refuse(LeaseRefusal::kTaken, retry);
@@ -304,43 +315,57 @@ LeaseTable::Answer LeaseTable::ask(NodeId id, const LeaseAsk& ask, Time now) {
   return answer;
 }
 
-void LeaseTable::grant(Node& node, const LeaseAsk& ask, Blob& blob, std::uint64_t bytes, Time now,
-                       std::vector<PieceRange>& out) {
-  const content::BlobLayout& layout = blob.layout;
-  Scope& rack = rack_scope(blob, node.rack);
-  bool origin = ask.kind == LeaseKind::kOrigin;
+// Grants what is free of `from`, in order.
+void LeaseTable::take(Grant& grant, Blob& blob, PieceRange from) {
+  Scope& rack = rack_scope(blob, grant.node->rack);
+  bool origin = grant.kind == LeaseKind::kOrigin;
   Scope& scope = origin ? blob.fleet : rack;
-  std::uint64_t left = (bytes + layout.piece_length() - 1) / layout.piece_length();
-  Lease* lease = nullptr;
-  auto take = [&](PieceRange from) {
-    PieceIndex at = from.first;
-    while (left != 0 && at < from.end()) {
-      PieceRange open = scope.leased.next_gap(at);
-      if (open.empty() || open.first >= from.end()) return;
-      PieceRange absent = scope.present.next_gap(std::max(open.first, at));
-      if (absent.empty() || absent.first >= from.end()) return;
-      if (absent.first >= open.end()) {
-        at = absent.first;
-        continue;
-      }
-      PieceIndex first = std::max(open.first, absent.first);
-      PieceIndex end = std::min({open.end(), absent.end(), from.end()});
-      auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(end - first, left));
-      PieceRange granted{first, count};
-      left -= count;
-      at = granted.end();
-      scope.leased.set_range(granted);
-      if (origin) rack.leased.set_range(granted);
-      if (!lease) lease = &open_lease(node, ask.blob, blob, ask.kind, now);
-      lease->pieces.push_back(granted);
-      out.push_back(granted);
+  PieceIndex at = from.first;
+  while (grant.left != 0 && at < from.end()) {
+    PieceRange open = scope.leased.next_gap(at);
+    if (open.empty() || open.first >= from.end()) return;
+    PieceRange absent = scope.present.next_gap(open.first);
+    if (absent.empty() || absent.first >= from.end()) return;
+    if (absent.first >= open.end()) {
+      at = absent.first;
+      continue;
     }
-  };
-  if (ask.candidates.empty() && origin) take(layout.all_pieces());
-  for (PieceRange candidate : ask.candidates) {
-    candidate = clip(layout, candidate);
-    if (!candidate.empty()) take(candidate);
+    PieceIndex first = absent.first;
+    PieceIndex end = std::min({open.end(), absent.end(), from.end()});
+    auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(end - first, grant.left));
+    PieceRange granted{first, count};
+    grant.left -= count;
+    at = granted.end();
+    scope.leased.set_range(granted);
+    if (origin) rack.leased.set_range(granted);
+    open_lease(*grant.node, grant.blob_id, blob, grant.kind, grant.now).pieces.push_back(granted);
+    grant.out->push_back(granted);
   }
+}
+
+// Grants from anywhere. A node first goes on in the run in which its last lease ended, then begins
+// runs that nobody began; only when there are none left it shares the runs of others. So a run
+// comes into one rack as a whole, and the others can pass it on as a whole.
+void LeaseTable::take_in_order(Grant& grant, Blob& blob) {
+  const content::BlobLayout& layout = blob.layout;
+  if (auto it = grant.node->reads_on.find(grant.blob_id); it != grant.node->reads_on.end()) {
+    PieceIndex at = it->second;
+    if (at < layout.all_pieces().end() && at.value() % layout.pieces_per_run() != 0) {
+      PieceRange run = layout.pieces_of_run(layout.run_of(at));
+      take(grant, blob, {at, run.end() - at});
+    }
+  }
+  bool behind_all = true;
+  for (std::uint32_t run = blob.next_run; grant.left != 0 && run < layout.run_count(); ++run) {
+    PieceRange pieces = layout.pieces_of_run(content::RunIndex(run));
+    bool begun = blob.fleet.leased.count(pieces) != 0 || blob.fleet.present.count(pieces) != 0;
+    if (!begun) {
+      take(grant, blob, pieces);
+    }
+    if (behind_all) blob.next_run = run + 1;
+    behind_all = behind_all && (begun || grant.left != 0);
+  }
+  if (grant.out->empty()) take(grant, blob, layout.all_pieces());
 }
 
 std::vector<PieceRange> LeaseTable::announce_lease(NodeId id, LeaseKind kind, BlobId blob_id,
@@ -350,7 +375,6 @@ std::vector<PieceRange> LeaseTable::announce_lease(NodeId id, LeaseKind kind, Bl
   Blob* blob = find(blob_id);
   if (!node || !blob) return out;
   auto own = node->leases.find({blob_id, kind});
-  LeaseAsk ask{kind, blob_id, 0, {pieces.begin(), pieces.end()}, false};
   if (own != node->leases.end()) {
     // What it still holds here is its own; grant() takes the rest.
     for (PieceRange range : own->second.pieces) {
@@ -362,8 +386,10 @@ std::vector<PieceRange> LeaseTable::announce_lease(NodeId id, LeaseKind kind, Bl
     }
     own->second.progress = std::max(own->second.progress, now);
   }
-  if (!ask.candidates.empty()) {
-    grant(*node, ask, *blob, blob->layout.size(), now, out);
+  Grant grant{node, blob_id, kind, blob->layout.piece_count(), now, &out};
+  for (PieceRange named : pieces) {
+    named = clip(blob->layout, named);
+    if (!named.empty()) take(grant, *blob, named);
   }
   return out;
 }
@@ -382,7 +408,10 @@ void LeaseTable::release(NodeId id, LeaseKind kind, BlobId blob_id,
       if (first >= end) continue;
       PieceRange freed{first, end - first};
       subtract(it->second.pieces, freed);
-      if (kind == LeaseKind::kOrigin) blob->fleet.leased.reset_range(freed);
+      if (kind == LeaseKind::kOrigin) {
+        blob->fleet.leased.reset_range(freed);
+        blob->next_run = std::min(blob->next_run, blob->layout.run_of(first).value());
+      }
       rack_scope(*blob, node->rack).leased.reset_range(freed);
     }
   }

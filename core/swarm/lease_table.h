@@ -124,6 +124,16 @@ class LeaseTable {
     std::vector<content::PieceRange> pieces;
     Time progress;
   };
+  struct Node;
+  // One grant under construction.
+  struct Grant {
+    Node* node;
+    BlobId blob_id;
+    LeaseKind kind;
+    std::uint64_t left;  // pieces
+    Time now;
+    std::vector<content::PieceRange>* out;
+  };
   // Who holds leases of one origin.
   struct Readers {
     std::unordered_map<NodeId, std::size_t> leases;
@@ -140,12 +150,15 @@ class LeaseTable {
     NodeId id;
     RackId rack;
     std::unordered_map<BlobId, RunSet> has;
+    std::unordered_map<BlobId, content::PieceIndex> reads_on;  // where its last origin lease ended
     Leases leases;
   };
   struct Blob {
     content::BlobLayout layout;
     std::optional<OriginId> origin;
     std::string etag;
+    // Runs before this one are leased or there, at least in part.
+    std::uint32_t next_run = 0;
     Scope fleet;
     std::unordered_map<RackId, Scope> racks;
   };
@@ -159,8 +172,8 @@ class LeaseTable {
   Lease& open_lease(Node& node, BlobId id, const Blob& blob, LeaseKind kind, Time now);
   Leases::iterator close_lease(Node& node, const Blob& blob, Leases::iterator it);
   bool may_read_origin(const Node& node, OriginId origin) const;
-  void grant(Node& node, const LeaseAsk& ask, Blob& blob, std::uint64_t bytes, Time now,
-             std::vector<content::PieceRange>& out);
+  void take(Grant& grant, Blob& blob, content::PieceRange from);
+  void take_in_order(Grant& grant, Blob& blob);
   Duration retry_after(NodeId node) const;
 
   Options options_;
