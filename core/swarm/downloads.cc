@@ -395,6 +395,7 @@ void Downloads::Impl::peer_replace(PeerId id, BlobId blob_id, RunSet has, Time n
   if (!peer || !blob || peer->banned) return;
   if (peer->has.size() <= blob_id.value()) peer->has.resize(blobs_.size());
   RunSet& old = peer->has[blob_id.value()];
+  if (has.count() == 0 && old.count() == 0) return;
   if (blob->tracked) {
     for (std::uint32_t run = 0; run < blob->layout.run_count(); ++run) {
       count_run(*blob, *peer, old, run, -1);

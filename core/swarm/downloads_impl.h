@@ -188,6 +188,7 @@ class Downloads::Impl {
   void start(BlobId id, content::PieceRange pieces, Source source, Class cls, bool urgent,
              Time deadline, std::uint32_t hedge_of = kNoSlot);
   std::uint64_t crumb() const;
+  std::uint64_t request_size(const Peer& peer) const;
   std::uint32_t plan_head(const PlanStep& step, const Blob& blob) const;
 
   // downloads_urgent.cc
@@ -211,6 +212,8 @@ class Downloads::Impl {
   void tick();
   void check_requests();
   void check_stalls();
+  // Neither a byte nor the news of a piece for half the stall time, though pieces are wanted.
+  bool starved(const Blob& blob) const;
 
   Options options_;
   SeededRandom random_;

@@ -171,14 +171,15 @@ void Downloads::Impl::ask_origin() {
     if (!blob.origin_backoff.ready(now_) || blob.held) return false;
     std::uint32_t whole = 0;
     for (const RunSet& demand : blob.demand) whole = std::max(whole, demand.count());
-    LeaseAsk ask{LeaseKind::kOrigin, id, amount, {}, false};
+    LeaseAsk ask{LeaseKind::kOrigin, id, amount, {}, false, false};
+    ask.starved = starved(blob);
     bool found = false;
     for (std::uint32_t word = 0; word < blob.words; ++word) {
       std::uint64_t bits = blob.todo_word(word) & ~blob.in_near[word] & ~blob.in_far[word] &
                            ~blob.origin_lease.any_word(word);
       if (bits == 0) continue;
       found = true;
-      if (whole == blob.layout.piece_count()) break;  // anything will do
+      if (whole == blob.layout.piece_count() && !ask.starved) break;  // anything will do
       for (; bits != 0 && ask.candidates.size() < kRackCandidates; bits &= bits - 1) {
         auto run = word * 64 + static_cast<std::uint32_t>(std::countr_zero(bits));
         ask.candidates.push_back(blob.layout.pieces_of_run(content::RunIndex(run)));
@@ -213,7 +214,7 @@ void Downloads::Impl::ask_rack() {
   auto try_blob = [&](BlobId id, std::uint32_t first_word) {
     Blob& blob = blobs_[id.value()];
     if (!blob.tracked || blob.unrestricted || blob.held) return false;
-    LeaseAsk ask{LeaseKind::kRack, id, kRackLease - outstanding, {}, false};
+    LeaseAsk ask{LeaseKind::kRack, id, kRackLease - outstanding, {}, false, false};
     for (std::uint32_t i = 0; i < blob.words && ask.candidates.size() < kRackCandidates; ++i) {
       std::uint32_t word =
           first_word + i < blob.words ? first_word + i : first_word + i - blob.words;

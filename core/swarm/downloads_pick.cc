@@ -12,6 +12,8 @@ namespace {
 constexpr std::size_t kSample = 8;
 // At most this many requests per second are worth their cost; see crumb().
 constexpr double kRequestSeconds = 0.008;
+// Long requests are better, up to this time at the present rate.
+constexpr double kLongRequestSeconds = 0.012;
 // With less than this in flight, at the present rate, a download starves.
 constexpr double kStarvedSeconds = 0.02;
 // The plan's window in seconds of the present rate: what is under way at one time in the swarm.
@@ -74,6 +76,18 @@ void Downloads::Impl::fill_bulk() {
   }
 }
 
+// As fits the source, but not so small that our own rate needs very many requests; from a slow
+// source no more than it sends in the target time, so that its pieces pass on one by one instead of
+// waiting in everybody's queue.
+std::uint64_t Downloads::Impl::request_size(const Peer& peer) const {
+  std::uint64_t fitting = peer.score.request_bytes();
+  auto few = std::min(static_cast<std::uint64_t>(total_rate_ * kLongRequestSeconds), 4 * fitting);
+  std::uint64_t bytes = std::clamp(std::max(few, fitting), crumb(), options_.max_request);
+  if (peer.score.rate() == 0) return bytes;
+  double target = std::chrono::duration<double>(options_.queue_target).count();
+  return std::min(bytes, static_cast<std::uint64_t>(peer.score.rate() * target));
+}
+
 // One request to this peer, if there is something to ask it for.
 bool Downloads::Impl::fill_from(PeerId id, Peer& peer) {
   if (peer.bulk >= options_.pipeline || !peer.score.has_room() || !peer.backoff.ready(now_)) {
@@ -86,9 +100,7 @@ bool Downloads::Impl::fill_from(PeerId id, Peer& peer) {
       served_[c] = std::max(served_[c], (served_[0] + served_[1] + served_[2]) / kBulk);
       continue;
     }
-    std::uint64_t bytes =
-        std::clamp<std::uint64_t>(peer.score.request_bytes(), crumb(), options_.max_request);
-    content::PieceRange pieces = shape(from, c, &peer, bytes);
+    content::PieceRange pieces = shape(from, c, &peer, request_size(peer));
     std::uint64_t length = blobs_[from.blob.value()].layout.range_of(pieces).length;
     if (!limit_.take(bulk_class(c), length, now_)) {
       limited_ = true;
@@ -244,18 +256,22 @@ content::PieceRange Downloads::Impl::shape(const Candidate& from, std::size_t cl
   }
 
   // Whole runs, as many adjacent ones as fit.
-  std::uint32_t count = std::min(per_run, layout.piece_count() - first);
   std::uint32_t runs = layout.run_count();
+  std::uint32_t most_runs = most / per_run;
   bool by_lease = peer && restricted(blob, *peer);
-  for (std::uint32_t run = from.run + 1; run < runs && count + per_run <= most; ++run) {
-    bool open = ((blob.todo[cls][run / 64] >> (run % 64)) & 1) && !blob.have.any(run) &&
-                !blob.busy.any(run) && blob.demand[cls].full(run);
+  auto fits = [&](std::uint32_t run) {
+    if (!((blob.todo[cls][run / 64] >> (run % 64)) & 1)) return false;
+    if (blob.have.any(run) || blob.busy.any(run) || !blob.demand[cls].full(run)) return false;
     bool leased = blob.origin_lease.full(run) || (peer && blob.rack_lease.full(run));
-    bool there = peer ? peer->has[from.blob.value()].full(run) && (!by_lease || leased) : leased;
-    if (!open || !there) break;
-    count += std::min(per_run, layout.piece_count() - run * per_run);
-  }
-  return {content::PieceIndex(first), count};
+    if (!peer) return leased;
+    return peer->has[from.blob.value()].full(run) && (!by_lease || leased);
+  };
+  std::uint32_t begin = from.run;
+  std::uint32_t end = from.run + 1;
+  while (end < runs && end - begin < most_runs && fits(end)) ++end;
+  while (begin > 0 && end - begin < most_runs && peer && fits(begin - 1)) --begin;
+  std::uint32_t last = std::min(end * per_run, layout.piece_count());
+  return {content::PieceIndex(begin * per_run), last - begin * per_run};
 }
 
 // Reads leased pieces from the origin, in order.

@@ -12,8 +12,7 @@ constexpr Duration kTick = std::chrono::milliseconds(100);
 constexpr std::size_t kCrumbsPerTick = 16;
 // How long a refused import is not asked for again; between this and twice as long.
 constexpr Duration kRackTakenTurn = std::chrono::seconds(1);
-// A blob without progress for this part of the stall time may import freely.
-constexpr int kUnrestrictAfter = 2;
+constexpr int kStarvedPart = 2;
 
 }  // namespace
 
@@ -88,6 +87,10 @@ void Downloads::Impl::check_requests() {
   }
 }
 
+bool Downloads::Impl::starved(const Blob& blob) const {
+  return now_ - std::max(blob.progress, blob.news) >= options_.blob_stall / kStarvedPart;
+}
+
 void Downloads::Impl::check_stalls() {
   for (BlobId id : active_) {
     Blob& blob = blobs_[id.value()];
@@ -101,10 +104,9 @@ void Downloads::Impl::check_stalls() {
     // A file that waits for its turn behind others is no stall; nor is one starved by the rack rule
     // while pieces of it still appear in the swarm.
     Duration idle = now_ - std::max(blob.progress, progress_);
-    bool starved =
-        now_ - std::max(blob.progress, blob.news) >= options_.blob_stall / kUnrestrictAfter;
-    if (starved && !blob.unrestricted) wake_all();
-    blob.unrestricted = starved;
+    bool free = starved(blob);
+    if (free && !blob.unrestricted) wake_all();
+    blob.unrestricted = free;
     if (idle >= options_.blob_stall && !blob.stall_reported) {
       blob.stall_reported = true;
       ++counters_.stalls;

@@ -123,7 +123,7 @@ bool Downloads::Impl::start_urgent(const Urgent& want, content::PieceRange piece
   if (origin_ask_open_ || known || now_ < blob.origin_ask_at) return false;
   origin_ask_open_ = true;
   out_.push_back(AskLease{LeaseAsk{
-      LeaseKind::kOrigin, want.blob, blob.layout.range_of(pieces).length, {pieces}, true}});
+      LeaseKind::kOrigin, want.blob, blob.layout.range_of(pieces).length, {pieces}, true, false}});
   return false;
 }
 

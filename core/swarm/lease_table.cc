@@ -1,6 +1,8 @@
 #include "core/swarm/lease_table.h"
 
 #include <algorithm>
+#include <tuple>
+#include <utility>
 
 namespace shoal::swarm {
 namespace {
@@ -102,6 +104,20 @@ void LeaseTable::node_down(NodeId id) {
   }
 }
 
+void LeaseTable::distrust(NodeId id) {
+  Node* node = find(id);
+  if (!node || node->distrusted) return;
+  node->distrusted = true;
+  while (!node->leases.empty()) {
+    auto [blob_id, kind] = node->leases.begin()->first;
+    end_lease(*node, blob_id, *find(blob_id), kind);
+  }
+  auto has = std::exchange(node->has, {});
+  for (const auto& [blob_id, pieces] : has) {
+    if (Blob* blob = find(blob_id)) recompute(blob_id, *blob, node->rack);
+  }
+}
+
 void LeaseTable::add_blob(BlobId id, const content::BlobLayout& layout,
                           std::optional<OriginId> origin) {
   auto [it, fresh] = blobs_.try_emplace(id);
@@ -150,7 +166,7 @@ void LeaseTable::recompute(BlobId id, Blob& blob, RackId rack) {
 void LeaseTable::node_has(NodeId id, BlobId blob_id, PieceRange pieces, Time now) {
   Node* node = find(id);
   Blob* blob = find(blob_id);
-  if (!node || !blob) return;
+  if (!node || !blob || node->distrusted) return;
   pieces = clip(blob->layout, pieces);
   if (pieces.empty()) return;
   auto [it, fresh] = node->has.try_emplace(blob_id, blob->layout);
@@ -281,7 +297,7 @@ LeaseTable::Answer LeaseTable::ask(NodeId id, const LeaseAsk& ask, Time now) {
     return answer;
   };
   bool origin = ask.kind == LeaseKind::kOrigin;
-  if (!node || !blob || (origin && !blob->origin)) {
+  if (!node || !blob || node->distrusted || (origin && !blob->origin)) {
     return refuse(LeaseRefusal::kNoOrigin, kRetryMost);
   }
   if (now - start_ < options_.quiet_start) {
@@ -300,7 +316,7 @@ LeaseTable::Answer LeaseTable::ask(NodeId id, const LeaseAsk& ask, Time now) {
     bytes = std::min(bytes, std::max(least, open / (2 * readers)));
   }
   std::uint64_t pieces = std::max<std::uint64_t>(1, bytes / blob->layout.piece_length());
-  Grant grant{node, ask.blob, ask.kind, pieces, now, &answer.granted};
+  Grant grant{node, ask.blob, ask.kind, pieces, now, ask.starved, &answer.granted};
   if (origin && ask.candidates.empty()) take_in_order(grant, *blob);
   for (PieceRange candidate : ask.candidates) {
     candidate = clip(blob->layout, candidate);
@@ -324,7 +340,7 @@ void LeaseTable::take(Grant& grant, Blob& blob, PieceRange from) {
   while (grant.left != 0 && at < from.end()) {
     PieceRange open = scope.leased.next_gap(at);
     if (open.empty() || open.first >= from.end()) return;
-    PieceRange absent = scope.present.next_gap(open.first);
+    PieceRange absent = grant.even_if_present ? open : scope.present.next_gap(open.first);
     if (absent.empty() || absent.first >= from.end()) return;
     if (absent.first >= open.end()) {
       at = absent.first;
@@ -386,7 +402,7 @@ std::vector<PieceRange> LeaseTable::announce_lease(NodeId id, LeaseKind kind, Bl
     }
     own->second.progress = std::max(own->second.progress, now);
   }
-  Grant grant{node, blob_id, kind, blob->layout.piece_count(), now, &out};
+  Grant grant{node, blob_id, kind, blob->layout.piece_count(), now, false, &out};
   for (PieceRange named : pieces) {
     named = clip(blob->layout, named);
     if (!named.empty()) take(grant, *blob, named);

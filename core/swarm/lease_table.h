@@ -47,6 +47,9 @@ struct LeaseAsk {
   std::vector<content::PieceRange> candidates;
   // Somebody is blocked on these pieces: not subject to the number of lessees.
   bool urgent = false;
+  // The asker has looked in vain for these candidates among its peers for a while: that somebody in
+  // the fleet says to have them does not count.
+  bool starved = false;
 };
 
 // Thread: one at a time (the tracker's control thread).
@@ -81,6 +84,9 @@ class LeaseTable {
   void node_has(NodeId node, BlobId blob, content::PieceRange pieces, Time now);
   void node_has_all(NodeId node, BlobId blob, Time now);
   void node_lost(NodeId node, BlobId blob);  // has nothing of it any more
+  // Was caught sending bad bytes: what it says to have does not count from now on, its leases end
+  // and it gets none, until node_up().
+  void distrust(NodeId node);
   // Bytes arrive for `node`'s leases of `blob`, though no piece is complete yet.
   void node_active(NodeId node, BlobId blob, Time now);
 
@@ -132,6 +138,7 @@ class LeaseTable {
     LeaseKind kind;
     std::uint64_t left;  // pieces
     Time now;
+    bool even_if_present;
     std::vector<content::PieceRange>* out;
   };
   // Who holds leases of one origin.
@@ -149,6 +156,7 @@ class LeaseTable {
   struct Node {
     NodeId id;
     RackId rack;
+    bool distrusted = false;
     std::unordered_map<BlobId, RunSet> has;
     std::unordered_map<BlobId, content::PieceIndex> reads_on;  // where its last origin lease ended
     Leases leases;
