@@ -25,6 +25,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kPoll{1'000};
 constexpr std::size_t kConflictsShown = 10;
+constexpr std::size_t kOpensPerConnection = 100;
 
 struct File {
   content::RelativePath path;
@@ -76,7 +77,7 @@ class Pull final : public Verb {
     if (!pulled) return session.fail_with(pulled.error());
     Result<std::vector<File>> files = files_of(*pulled);
     if (!files) return session.fail_with(files.error());
-    if (Status written = materialise(session, agent, *files); !written) {
+    if (Status written = materialise(session, *files); !written) {
       return session.fail_with(written.error());
     }
     return report(session, *pulled, *files, Clock::now() - begin);
@@ -149,9 +150,14 @@ class Pull final : public Verb {
     return view;
   }
 
-  // Opened data of a file, checked to be whole.
-  static Result<UniqueFd> open(agent_client::Client& agent, const File& file) {
-    Result<agent_client::OpenedBlob> opened = agent.open(file.digest);
+  // Opened data of a file, checked to be whole. The agent keeps what was opened from eviction, with
+  // two descriptors each, until the connection ends: so that a model of many files does not use up
+  // the agent's descriptors, the connection changes now and then.
+  Result<UniqueFd> open(const Session& session, const File& file) {
+    if (opener_ == nullptr || ++opened_ % kOpensPerConnection == 0) {
+      opener_ = std::make_unique<agent_client::Client>(session.agent());
+    }
+    Result<agent_client::OpenedBlob> opened = opener_->open(file.digest);
     if (!opened) return fail(opened.error().with_context(file.path.str()));
     if (opened->state != "complete" || opened->size != file.size) {
       return fail(Errc::kConflict, file.path.str() + ": is not complete in the store (" +
@@ -161,8 +167,7 @@ class Pull final : public Verb {
   }
 
   // First looks at everything that is there, so that a conflict leaves the directory untouched.
-  Status materialise(Session& session, agent_client::Client& agent,
-                     const std::vector<File>& files) {
+  Status materialise(Session& session, const std::vector<File>& files) {
     Result<TargetTree> target = TargetTree::open(directory_);
     if (!target) return fail(target.error());
     std::unique_ptr<ProgressDisplay> display = session.out().progress();
@@ -182,7 +187,7 @@ class Pull final : public Verb {
     std::string conflicts;
     std::size_t conflict_count = 0;
     for (const File& file : files) {
-      Result<UniqueFd> data = open(agent, file);
+      Result<UniqueFd> data = open(session, file);
       if (!data) return fail(data.error());
       std::uint64_t before = view.total.done;
       Result<TargetTree::Present> present =
@@ -210,7 +215,7 @@ class Pull final : public Verb {
                                        "; nothing was written (--force replaces files)");
     }
     for (const File* file : to_write) {
-      Result<UniqueFd> data = open(agent, *file);
+      Result<UniqueFd> data = open(session, *file);
       if (!data) return fail(data.error());
       Result<Written> written = target->write(file->path, data->get(), file->size, advance);
       if (!written) return fail(written.error());
@@ -254,6 +259,8 @@ class Pull final : public Verb {
   std::filesystem::path directory_;
   bool force_ = false;
   std::array<std::size_t, 3> counts_{};  // by Written
+  std::unique_ptr<agent_client::Client> opener_;
+  std::size_t opened_ = 0;
 };
 
 }  // namespace

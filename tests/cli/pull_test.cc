@@ -65,6 +65,7 @@ class PullTest : public ::testing::Test {
       return {.body = progress.dump()};
     }
     if (request.target == "/v1/open") {
+      ++opens_[request.connection];
       std::string digest = Json::parse(request.body)["digest"];
       data_ = memory_file(contents_.at(digest));
       ready_ = memory_file("ready");
@@ -80,6 +81,7 @@ class PullTest : public ::testing::Test {
   TempDir dir_;
   Json files_ = Json::array();
   std::map<std::string, std::string> contents_;
+  std::map<int, int> opens_;  // by connection
   int polls_ = 0;
   int running_polls_ = 0;
   std::string final_state_ = "complete";
@@ -152,6 +154,18 @@ TEST_F(PullTest, ABlobThatIsNotWholeIsNotWritten) {
   polls_ = 0;
   EXPECT_EQ(pull().code, kExitFailed);
   EXPECT_FALSE(std::filesystem::exists(dir_ / "out/a"));
+}
+
+TEST_F(PullTest, ManyFilesDoNotStayOpenInTheAgent) {
+  for (int i = 0; i < 120; ++i) add("f" + std::to_string(i), std::to_string(i));
+  Ran ran = pull();
+  ASSERT_EQ(ran.code, kExitOk) << ran.err;
+  int opens = 0;
+  for (auto& [connection, count] : opens_) {
+    EXPECT_LE(count, 100) << "connection " << connection;
+    opens += count;
+  }
+  EXPECT_EQ(opens, 240) << "looked at, then written";
 }
 
 TEST_F(PullTest, AFailedPullSaysWhy) {
