@@ -183,7 +183,9 @@ TEST(RateMeter, ForgetsWhatIsOld) {
   EXPECT_DOUBLE_EQ(meter.update(1000, at(1)), 1000);
   for (int second = 2; second <= 30; ++second) {
     double rate = meter.update(1000 + static_cast<std::uint64_t>(second) * 10, at(second));
-    if (second > 10) EXPECT_DOUBLE_EQ(rate, 10);
+    if (second > 10) {
+      EXPECT_DOUBLE_EQ(rate, 10);
+    }
   }
 }
 

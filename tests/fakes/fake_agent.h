@@ -49,10 +49,9 @@ class FakeAgent {
   const std::filesystem::path& socket() const { return socket_; }
   // "METHOD target" of all requests so far.
   std::vector<std::string> seen() const;
-  // Closes all connections; new ones are accepted.
-  void drop_connections();
 
  private:
+  void drop_connections();
   void accept_loop();
   void serve(int fd, int number);
 
