@@ -586,7 +586,11 @@ Time Downloads::Impl::next_wake() const {
   if (!out_.empty()) return now_;
   bool running = false;
   for (const Request& request : requests_) running |= request.live;
-  if (active_.empty() && !running) return kNever;
+  bool wanting = std::any_of(active_.begin(), active_.end(), [&](BlobId id) {
+    const Blob* blob = find(id);
+    return blob && blob->tracked;
+  });
+  if (!wanting && !running) return kNever;
   Time wake = tick_at_;
   if (limited_) wake = std::min(wake, limit_.ready_at(Class::kPrefetch, now_));
   return std::max(wake, now_);

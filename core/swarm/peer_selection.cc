@@ -79,50 +79,70 @@ std::vector<NodeId> PeerSelection::take_changed() {
   return out;
 }
 
-// Gives the node what it lacks: near links from the nearest group that has a candidate, far links
-// from the widest.
+// Gives the node what it lacks: near links within its rack; as long as there are too few of those,
+// wide ones from the nearest group that has a candidate; far links from everywhere beyond the rack.
 void PeerSelection::fill(NodeId id) {
+  if (!contains(id)) return;
+  Topology where = nodes_.at(id).where;
   auto linked = [&](NodeId other) {
     const auto& links = nodes_.at(id).links;
     return std::any_of(links.begin(), links.end(), [&](const Link& l) { return l.node == other; });
   };
-  Topology where = nodes_.at(id).where;
-  while (nodes_.at(id).near < options_.near) {
-    NodeId other;
-    auto accept = [&](NodeId candidate) { return !linked(candidate); };
-    if (!pick(racks_[rack_path(where)], id, true, accept, other) &&
-        !pick(zones_[zone_path(where)], id, true, accept, other) &&
-        !pick(regions_[where.region], id, true, accept, other) &&
-        !pick(all_, id, true, accept, other)) {
+  auto anyone = [&](NodeId candidate) { return !linked(candidate); };
+  auto beyond = [&](NodeId candidate) {
+    return !linked(candidate) && !same_rack(locality_between(where, nodes_.at(candidate).where));
+  };
+  NodeId other;
+  while (nodes_.at(id).near < options_.near &&
+         pick(racks_[rack_path(where)], id, Kind::kNear, anyone, other)) {
+    add_link(id, other, Kind::kNear);
+    drop_spare_wide(other);
+  }
+  while (nodes_.at(id).near + nodes_.at(id).wide < options_.near) {
+    if (!pick(zones_[zone_path(where)], id, Kind::kWide, beyond, other) &&
+        !pick(regions_[where.region], id, Kind::kWide, beyond, other) &&
+        !pick(all_, id, Kind::kWide, beyond, other)) {
       break;
     }
-    add_link(id, other, Kind::kNear);
+    add_link(id, other, Kind::kWide);
   }
+  bool one_rack = racks_.size() == 1;
   while (nodes_.at(id).far < options_.far) {
-    NodeId other;
-    auto beyond = [&](NodeId candidate) {
-      return !linked(candidate) && !same_rack(locality_between(where, nodes_.at(candidate).where));
-    };
-    auto anyone = [&](NodeId candidate) { return !linked(candidate); };
-    bool one_rack = racks_.size() == 1;
-    if (one_rack ? !pick(all_, id, false, anyone, other) : !pick(all_, id, false, beyond, other)) {
+    if (one_rack ? !pick(all_, id, Kind::kFar, anyone, other)
+                 : !pick(all_, id, Kind::kFar, beyond, other)) {
       break;
     }
     add_link(id, other, Kind::kFar);
+  }
+  drop_spare_wide(id);
+}
+
+// Links that stood in for near ones, unless the other end still needs them.
+void PeerSelection::drop_spare_wide(NodeId id) {
+  Node& node = nodes_.at(id);
+  for (std::size_t i = 0; i < node.links.size() && node.wide > 0;) {
+    if (node.near + node.wide <= options_.near) return;
+    Link link = node.links[i];
+    const Node& other = nodes_.at(link.node);
+    if (link.kind == Kind::kWide && other.near + other.wide > options_.near) {
+      drop_link(id, link.node);
+    } else {
+      ++i;
+    }
   }
 }
 
 // The least connected of a sample of `from`, or of all of it when the sample has none; those that
 // have twice their wish are passed over as long as there is another.
 template <typename Accept>
-bool PeerSelection::pick(const Members& from, NodeId node, bool near, Accept accept, NodeId& out) {
-  std::size_t cap = kMostLinks * (near ? options_.near : options_.far);
+bool PeerSelection::pick(const Members& from, NodeId node, Kind kind, Accept accept, NodeId& out) {
+  std::size_t cap = kMostLinks * (kind == Kind::kFar ? options_.far : options_.near);
   bool found = false;
   std::size_t fewest = 0;
   auto look = [&](NodeId candidate) {
     if (candidate == node) return;
-    const Node& other = nodes_.at(candidate);
-    std::size_t links = near ? other.near : other.far;
+    Node& other = nodes_.at(candidate);
+    std::size_t links = other.count(kind);
     if (found && links >= fewest) return;
     if (!accept(candidate)) return;
     found = true;
@@ -146,8 +166,7 @@ bool PeerSelection::add_link(NodeId a, NodeId b, Kind kind) {
   }
   left.links.push_back({b, kind});
   right.links.push_back({a, kind});
-  if (kind == Kind::kNear) ++left.near, ++right.near;
-  if (kind == Kind::kFar) ++left.far, ++right.far;
+  if (kind != Kind::kRing) ++left.count(kind), ++right.count(kind);
   changed_.insert(a);
   changed_.insert(b);
   return true;
@@ -159,8 +178,7 @@ void PeerSelection::drop_link(NodeId a, NodeId b) {
     auto it = std::find_if(node.links.begin(), node.links.end(),
                            [to = to](const Link& link) { return link.node == to; });
     if (it == node.links.end()) continue;
-    if (it->kind == Kind::kNear) --node.near;
-    if (it->kind == Kind::kFar) --node.far;
+    if (it->kind != Kind::kRing) --node.count(it->kind);
     node.links.erase(it);
     changed_.insert(from);
   }
@@ -186,6 +204,7 @@ void PeerSelection::join_ring(NodeId node) {
   if (closing) drop_link(before, after);
   add_link(before, node, Kind::kRing);
   if (after != before) add_link(node, after, Kind::kRing);
+  if (closing) fill(before), fill(after);
 }
 
 void PeerSelection::leave_ring(NodeId node) {

@@ -49,7 +49,8 @@ class PeerSelection {
   std::vector<NodeId> take_changed();
 
  private:
-  enum class Kind : std::uint8_t { kNear, kFar, kRing };
+  // kWide stands in for kNear while the rack is too small.
+  enum class Kind : std::uint8_t { kNear, kWide, kFar, kRing };
   struct Link {
     NodeId node;
     Kind kind;
@@ -59,11 +60,17 @@ class PeerSelection {
     std::uint64_t ring_key = 0;
     std::vector<Link> links;
     std::size_t near = 0;
+    std::size_t wide = 0;
     std::size_t far = 0;
+
+    std::size_t& count(Kind kind) {
+      return kind == Kind::kNear ? near : kind == Kind::kWide ? wide : far;
+    }
   };
   using Members = std::vector<NodeId>;
 
   void fill(NodeId node);
+  void drop_spare_wide(NodeId node);
   bool add_link(NodeId a, NodeId b, Kind kind);
   void drop_link(NodeId a, NodeId b);
   void join_ring(NodeId node);
@@ -71,7 +78,7 @@ class PeerSelection {
   NodeId ring_next(
       std::map<std::pair<std::uint64_t, std::uint32_t>, NodeId>::const_iterator it) const;
   template <typename Accept>
-  bool pick(const Members& from, NodeId node, bool near, Accept accept, NodeId& out);
+  bool pick(const Members& from, NodeId node, Kind kind, Accept accept, NodeId& out);
 
   Options options_;
   SeededRandom random_;

@@ -1,0 +1,501 @@
+#include "core/swarm/downloads.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+
+#include "core/base/random.h"
+#include "core/base/units.h"
+
+namespace shoal::swarm {
+namespace {
+
+using content::BlobLayout;
+using content::PieceIndex;
+using content::PieceRange;
+using content::PieceSet;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr BlobId kBlob{0};
+constexpr PeerInfo kNear{Locality::kRack, 1};
+constexpr PeerInfo kFarAway{Locality::kZone, 2};
+
+// One agent whose actions are carried out by hand.
+struct Agent {
+  Time now = Time(seconds(1000));
+  BlobLayout layout;
+  Downloads downloads;
+  std::map<std::uint64_t, StartRequest> running;
+  std::vector<Action> last;
+  std::vector<LeaseAsk> asked;
+  std::vector<PeerId> banned;
+  std::size_t stalls = 0;
+
+  explicit Agent(std::uint64_t size, Downloads::Options options = {}, std::uint64_t seed = 1)
+      : layout(size), downloads(options, seed) {
+    downloads.add_blob(kBlob, layout, 77, PieceSet(layout.piece_count()), true, now);
+  }
+  void want_all(Class cls = Class::kPrefetch) {
+    downloads.want(kBlob, layout.all_pieces(), cls, kNever, now);
+  }
+  std::vector<StartRequest> decide() {
+    last.clear();
+    asked.clear();
+    downloads.decide(now, last);
+    std::vector<StartRequest> started;
+    for (const Action& action : last) {
+      if (const auto* start = std::get_if<StartRequest>(&action)) {
+        started.push_back(*start);
+        EXPECT_TRUE(running.emplace(start->id.value(), *start).second);
+      } else if (const auto* lease = std::get_if<AskLease>(&action)) {
+        asked.push_back(lease->ask);
+      } else if (const auto* ban = std::get_if<BanPeer>(&action)) {
+        banned.push_back(ban->peer);
+      } else if (std::get_if<ReportStall>(&action)) {
+        ++stalls;
+      } else if (const auto* cancel = std::get_if<CancelRequest>(&action)) {
+        if (running.erase(cancel->id.value()) != 0) {
+          downloads.request_ended(cancel->id, Outcome::kCancelled, {}, now);
+        }
+      }
+    }
+    return started;
+  }
+  std::vector<StartRequest> decide_after(Duration wait) {
+    now += wait;
+    return decide();
+  }
+  void finish(const StartRequest& request) {
+    downloads.pieces_verified(request.id, request.pieces, now);
+    end(request, Outcome::kFinished);
+  }
+  void end(const StartRequest& request, Outcome outcome, Duration retry = {}) {
+    if (running.erase(request.id.value()) == 0) return;
+    downloads.request_ended(request.id, outcome, retry, now);
+  }
+  Explanation explain() { return downloads.explain(kBlob, now); }
+};
+
+// Carries everything out, each round 20 ms later, until complete; false if it does not get there.
+bool fetch_all(Agent& agent, int rounds = 5000) {
+  for (int i = 0; i < rounds && !agent.downloads.complete(kBlob); ++i) {
+    agent.decide_after(milliseconds(20));
+    auto running = agent.running;
+    for (const auto& [id, request] : running) agent.finish(request);
+  }
+  return agent.downloads.complete(kBlob);
+}
+
+TEST(Downloads, FetchesEachPieceOnceFromPeersThatHaveIt) {
+  Agent agent(100 * kMiB + 5);
+  agent.downloads.tracker_up(agent.now);
+  agent.want_all();
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    agent.downloads.peer_up(PeerId(i), kNear, agent.now);
+    agent.downloads.peer_has_all(PeerId(i), kBlob, agent.now);
+  }
+  EXPECT_TRUE(fetch_all(agent));
+  EXPECT_EQ(agent.downloads.counters().bytes_peers, agent.layout.size());
+  EXPECT_EQ(agent.downloads.counters().bytes_duplicate, 0u);
+  EXPECT_EQ(agent.downloads.next_wake(), kNever);
+  EXPECT_EQ(agent.explain().wait, Explanation::Wait::kNothing);
+}
+
+TEST(Downloads, AsksOnlyForWhatThePeerHas) {
+  Agent agent(64 * kMiB);
+  agent.want_all();
+  agent.downloads.peer_up(PeerId(0), kNear, agent.now);
+  PieceRange some{PieceIndex(100), 37};
+  agent.downloads.peer_has(PeerId(0), kBlob, some, agent.now);
+  for (int i = 0; i < 100; ++i) {
+    for (const StartRequest& request : agent.decide_after(milliseconds(20))) {
+      if (request.source.is_origin()) continue;
+      EXPECT_GE(request.pieces.first, some.first);
+      EXPECT_LE(request.pieces.end(), some.end());
+      agent.finish(request);
+    }
+  }
+  EXPECT_EQ(agent.explain().pieces_have, 37u);
+}
+
+TEST(Downloads, PipelinesNoMoreThanFourRequestsOfAtMostSixteenMebibytes) {
+  Agent agent(4 * kGiB);
+  agent.want_all();
+  agent.downloads.peer_up(PeerId(0), kNear, agent.now);
+  agent.downloads.peer_has_all(PeerId(0), kBlob, agent.now);
+  std::uint64_t largest = 0;
+  for (int i = 0; i < 200; ++i) {
+    agent.decide_after(milliseconds(2));
+    EXPECT_LE(agent.running.size(), 4u);
+    auto running = agent.running;
+    for (const auto& [id, request] : running) {
+      largest = std::max(largest, agent.layout.range_of(request.pieces).length);
+      agent.finish(request);
+    }
+  }
+  EXPECT_LE(largest, 16 * kMiB);
+  EXPECT_GE(largest, 8 * kMiB) << "a fast source gets large requests";
+}
+
+TEST(Downloads, ReadsTheOriginOnlyUnderALease) {
+  Agent agent(64 * kMiB);
+  agent.downloads.tracker_up(agent.now);
+  agent.want_all();
+  EXPECT_TRUE(agent.decide().empty());
+  ASSERT_EQ(agent.asked.size(), 1u);
+  EXPECT_EQ(agent.asked[0].kind, LeaseKind::kOrigin);
+  EXPECT_EQ(agent.explain().wait, Explanation::Wait::kLease);
+  EXPECT_TRUE(agent.decide_after(milliseconds(50)).empty());
+  EXPECT_TRUE(agent.asked.empty()) << "one ask at a time";
+  PieceRange lease{PieceIndex(128), 16};
+  agent.downloads.lease_granted(LeaseKind::kOrigin, kBlob, {&lease, 1}, agent.now);
+  PieceSet read(agent.layout.piece_count());
+  for (int i = 0; i < 10; ++i) {
+    for (const StartRequest& request : agent.decide_after(milliseconds(5))) {
+      EXPECT_TRUE(request.source.is_origin());
+      read.set_range(request.pieces);
+      agent.finish(request);
+    }
+  }
+  EXPECT_EQ(read.count(), 16u);
+  EXPECT_TRUE(read.contains(lease));
+  EXPECT_TRUE(agent.downloads.leases().empty()) << "what is read is no longer held";
+}
+
+TEST(Downloads, ARefusedLeaseIsAskedForAgainAfterTheRetryTime) {
+  Agent agent(64 * kMiB);
+  agent.downloads.tracker_up(agent.now);
+  agent.want_all();
+  agent.decide();
+  agent.downloads.lease_denied(LeaseKind::kOrigin, kBlob, LeaseRefusal::kBusy, seconds(3),
+                               agent.now);
+  agent.decide_after(milliseconds(2900));
+  EXPECT_TRUE(agent.asked.empty());
+  agent.decide_after(milliseconds(200));
+  EXPECT_EQ(agent.asked.size(), 1u);
+}
+
+TEST(Downloads, PiecesEnterARackOnlyUnderARackLease) {
+  Agent agent(64 * kMiB);
+  agent.downloads.tracker_up(agent.now);
+  agent.want_all();
+  agent.downloads.peer_up(PeerId(0), kNear, agent.now);
+  agent.downloads.peer_up(PeerId(1), kFarAway, agent.now);
+  agent.downloads.peer_has_all(PeerId(1), kBlob, agent.now);
+  EXPECT_TRUE(agent.decide().empty());
+  auto ask = std::find_if(agent.asked.begin(), agent.asked.end(),
+                          [](const LeaseAsk& a) { return a.kind == LeaseKind::kRack; });
+  ASSERT_NE(ask, agent.asked.end());
+  ASSERT_FALSE(ask->candidates.empty());
+  EXPECT_EQ(agent.explain().wait, Explanation::Wait::kRack);
+  std::vector<PieceRange> granted = {ask->candidates.front()};
+  agent.downloads.lease_granted(LeaseKind::kRack, kBlob, granted, agent.now);
+  auto started = agent.decide();
+  ASSERT_FALSE(started.empty());
+  for (const StartRequest& request : started) {
+    EXPECT_EQ(request.source, Source::of(PeerId(1)));
+    EXPECT_GE(request.pieces.first, granted[0].first);
+    EXPECT_LE(request.pieces.end(), granted[0].end());
+  }
+}
+
+TEST(Downloads, ARackRuleThatStarvesTheDownloadIsLifted) {
+  Agent agent(8 * kMiB);
+  agent.downloads.tracker_up(agent.now);
+  agent.want_all();
+  agent.downloads.peer_up(PeerId(0), kNear, agent.now);
+  agent.downloads.peer_up(PeerId(1), kFarAway, agent.now);
+  agent.downloads.peer_has_all(PeerId(1), kBlob, agent.now);
+  for (int i = 0; i < 45; ++i) EXPECT_TRUE(agent.decide_after(milliseconds(100)).empty());
+  std::size_t started = 0;
+  for (int i = 0; i < 10; ++i) started += agent.decide_after(milliseconds(100)).size();
+  EXPECT_GT(started, 0u);
+}
+
+TEST(Downloads, WithoutNearPeersTheRackRuleDoesNotApply) {
+  Agent agent(8 * kMiB);
+  agent.downloads.tracker_up(agent.now);
+  agent.want_all();
+  agent.downloads.peer_up(PeerId(1), kFarAway, agent.now);
+  agent.downloads.peer_has_all(PeerId(1), kBlob, agent.now);
+  EXPECT_TRUE(fetch_all(agent));
+}
+
+TEST(Downloads, WithoutATrackerOneNodeAtATimeReadsTheOrigin) {
+  // Three agents that know one another; each run has one of rank 0.
+  std::array<std::uint64_t, 3> keys = {node_key("a"), node_key("b"), node_key("c")};
+  PieceSet read(BlobLayout(256 * kMiB).piece_count());
+  for (std::size_t self = 0; self < 3; ++self) {
+    Agent agent(256 * kMiB, {.node_key = keys[self]});
+    agent.downloads.tracker_up(agent.now);
+    agent.want_all();
+    for (std::uint32_t i = 0; i < 3; ++i) {
+      if (i != self) agent.downloads.peer_up(PeerId(i), {Locality::kRack, keys[i]}, agent.now);
+    }
+    agent.decide();
+    agent.downloads.tracker_down(agent.now);
+    for (int i = 0; i < 18; ++i) {
+      for (const StartRequest& request : agent.decide_after(milliseconds(100))) {
+        EXPECT_EQ(read.count(request.pieces), 0u) << "read by two nodes";
+        read.set_range(request.pieces);
+        agent.finish(request);
+      }
+    }
+    EXPECT_GT(agent.downloads.counters().bytes_origin, 0u);
+  }
+}
+
+TEST(Downloads, APeerThatSendsBadBytesIsBannedAndItsPiecesComeFromOthers) {
+  Agent agent(32 * kMiB);
+  agent.want_all();
+  agent.downloads.peer_up(PeerId(0), kNear, agent.now);
+  agent.downloads.peer_has_all(PeerId(0), kBlob, agent.now);
+  auto started = agent.decide();
+  ASSERT_FALSE(started.empty());
+  agent.end(started[0], Outcome::kCorrupt);
+  agent.decide();
+  EXPECT_EQ(agent.banned, std::vector{PeerId(0)});
+  agent.downloads.peer_down(PeerId(0), agent.now);
+  EXPECT_EQ(agent.explain().failures.back().outcome, Outcome::kCorrupt);
+  agent.running.clear();
+  agent.downloads.peer_up(PeerId(1), kNear, agent.now);
+  agent.downloads.peer_has_all(PeerId(1), kBlob, agent.now);
+  EXPECT_TRUE(fetch_all(agent));
+}
+
+TEST(Downloads, ABusyPeerIsLeftAloneForItsRetryTime) {
+  Agent agent(32 * kMiB);
+  agent.want_all();
+  agent.downloads.peer_up(PeerId(0), kNear, agent.now);
+  agent.downloads.peer_has_all(PeerId(0), kBlob, agent.now);
+  for (const StartRequest& request : agent.decide()) {
+    agent.end(request, Outcome::kBusy, seconds(2));
+  }
+  EXPECT_TRUE(agent.decide_after(milliseconds(1900)).empty());
+  EXPECT_EQ(agent.explain().wait, Explanation::Wait::kPeer);
+  EXPECT_FALSE(agent.decide_after(milliseconds(1300)).empty());
+}
+
+TEST(Downloads, ASilentRequestIsGivenToOthers) {
+  Agent agent(4 * kMiB);
+  agent.want_all();
+  agent.downloads.peer_up(PeerId(0), kNear, agent.now);
+  agent.downloads.peer_has_all(PeerId(0), kBlob, agent.now);
+  auto silent = agent.decide();
+  ASSERT_FALSE(silent.empty());
+  agent.downloads.peer_up(PeerId(1), kNear, agent.now);
+  agent.downloads.peer_has_all(PeerId(1), kBlob, agent.now);
+  for (int i = 0; i < 400 && !agent.downloads.complete(kBlob); ++i) {
+    agent.decide_after(milliseconds(20));
+    auto running = agent.running;
+    for (const auto& [id, request] : running) {
+      if (request.source == Source::of(PeerId(1))) agent.finish(request);
+    }
+  }
+  EXPECT_TRUE(agent.downloads.complete(kBlob));
+}
+
+TEST(Downloads, ADownloadWithoutAByteForTenSecondsIsReportedOnce) {
+  Agent agent(4 * kMiB);
+  agent.downloads.set_has_origin(kBlob, false, agent.now);
+  agent.want_all();
+  for (int i = 0; i < 150; ++i) agent.decide_after(milliseconds(100));
+  EXPECT_EQ(agent.stalls, 1u);
+  Explanation why = agent.explain();
+  EXPECT_EQ(why.wait, Explanation::Wait::kSource);
+  EXPECT_EQ(why.piece, PieceIndex(0));
+  EXPECT_EQ(why.pieces_wanted, agent.layout.piece_count());
+}
+
+TEST(Downloads, AFaultGoesFirstAndAloneOnAnUrgentConnection) {
+  Agent agent(64 * kMiB);
+  agent.downloads.tracker_up(agent.now);
+  agent.want_all();
+  agent.downloads.peer_up(PeerId(0), kNear, agent.now);
+  agent.downloads.peer_has_all(PeerId(0), kBlob, agent.now);
+  agent.decide();
+  agent.downloads.want(kBlob, {PieceIndex(900), 1}, Class::kFault, agent.now + milliseconds(200),
+                       agent.now);
+  auto started = agent.decide();
+  ASSERT_FALSE(started.empty());
+  EXPECT_TRUE(started[0].urgent);
+  EXPECT_EQ(started[0].cls, Class::kFault);
+  EXPECT_EQ(started[0].pieces, (PieceRange{PieceIndex(900), 1}));
+}
+
+TEST(Downloads, AFaultMayCrossRacks) {
+  Agent agent(64 * kMiB);
+  agent.downloads.tracker_up(agent.now);
+  agent.downloads.peer_up(PeerId(0), kNear, agent.now);
+  agent.downloads.peer_up(PeerId(1), kFarAway, agent.now);
+  agent.downloads.peer_has_all(PeerId(1), kBlob, agent.now);
+  agent.downloads.want(kBlob, {PieceIndex(3), 1}, Class::kFault, kNever, agent.now);
+  EXPECT_EQ(agent.decide().size(), 1u);
+}
+
+TEST(Downloads, APlanIsFetchedInItsOrderWithinAWindow) {
+  Agent agent(8 * kGiB, {.plan_window = 8});
+  agent.want_all(Class::kPlan);
+  agent.downloads.peer_up(PeerId(0), kNear, agent.now);
+  agent.downloads.peer_has_all(PeerId(0), kBlob, agent.now);
+  std::uint32_t head = 0;
+  for (int i = 0; i < 60; ++i) {
+    for (const StartRequest& request : agent.decide_after(milliseconds(300))) {
+      if (request.source.is_origin()) continue;
+      EXPECT_LT(agent.layout.run_of(request.pieces.first).value(), head + 8 + 300);
+      agent.finish(request);
+    }
+    PieceSet have = agent.downloads.pieces(kBlob);
+    head = have.all() ? head : agent.layout.run_of(*have.first_missing()).value();
+  }
+  EXPECT_GT(head, 0u);
+}
+
+TEST(Downloads, HeldBlobsAreNotRequestedExceptForFaults) {
+  Agent agent(64 * kMiB);
+  agent.want_all();
+  agent.downloads.peer_up(PeerId(0), kNear, agent.now);
+  agent.downloads.peer_has_all(PeerId(0), kBlob, agent.now);
+  agent.downloads.hold(kBlob, true, agent.now);
+  EXPECT_TRUE(agent.decide().empty());
+  EXPECT_EQ(agent.explain().wait, Explanation::Wait::kHeld);
+  agent.downloads.want(kBlob, {PieceIndex(5), 1}, Class::kFault, kNever, agent.now);
+  EXPECT_EQ(agent.decide().size(), 1u);
+  agent.downloads.hold(kBlob, false, agent.now);
+  EXPECT_FALSE(agent.decide().empty());
+}
+
+TEST(Downloads, TheDownloadLimitIsKept) {
+  Agent agent(256 * kMiB, {.download_limit = Rate(2'000'000)});
+  agent.want_all();
+  agent.downloads.peer_up(PeerId(0), kNear, agent.now);
+  agent.downloads.peer_has_all(PeerId(0), kBlob, agent.now);
+  for (int i = 0; i < 1000; ++i) {
+    for (const StartRequest& request : agent.decide_after(milliseconds(10))) agent.finish(request);
+  }
+  EXPECT_NEAR(static_cast<double>(agent.downloads.counters().bytes_peers), 20e6, 3e6);
+}
+
+TEST(Downloads, LostPiecesAreFetchedAgain) {
+  Agent agent(16 * kMiB);
+  agent.want_all();
+  agent.downloads.peer_up(PeerId(0), kNear, agent.now);
+  agent.downloads.peer_has_all(PeerId(0), kBlob, agent.now);
+  ASSERT_TRUE(fetch_all(agent));
+  agent.downloads.pieces_lost(kBlob, {PieceIndex(30), 2}, agent.now);
+  EXPECT_FALSE(agent.downloads.complete(kBlob));
+  EXPECT_TRUE(fetch_all(agent));
+}
+
+TEST(Downloads, RemovingABlobCancelsAndReleases) {
+  Agent agent(64 * kMiB);
+  agent.downloads.tracker_up(agent.now);
+  agent.want_all();
+  PieceRange lease{PieceIndex(0), 64};
+  agent.downloads.lease_granted(LeaseKind::kOrigin, kBlob, {&lease, 1}, agent.now);
+  auto started = agent.decide();
+  ASSERT_FALSE(started.empty());
+  agent.downloads.remove_blob(kBlob, agent.now);
+  agent.decide();
+  EXPECT_TRUE(agent.running.empty()) << "cancelled";
+  EXPECT_TRUE(std::any_of(agent.last.begin(), agent.last.end(), [](const Action& action) {
+    return std::holds_alternative<ReleaseLease>(action);
+  }));
+  EXPECT_FALSE(agent.downloads.contains(kBlob));
+  EXPECT_EQ(agent.downloads.next_wake(), kNever);
+}
+
+// Anything may happen in any order; what is reported stays consistent and the download ends.
+TEST(Downloads, SurvivesAnyOrderOfEvents) {
+  const char* text = std::getenv("SHOAL_TEST_SEED");
+  std::uint64_t first = text ? std::strtoull(text, nullptr, 10) : 1;
+  for (std::uint64_t seed = first; seed < first + (text ? 1 : 8); ++seed) {
+    SCOPED_TRACE("SHOAL_TEST_SEED=" + std::to_string(seed));
+    SeededRandom random(seed);
+    Agent agent(50 * kMiB + 1, {}, seed);
+    agent.want_all();
+    constexpr Outcome kBad[] = {Outcome::kBusy,         Outcome::kNotHave, Outcome::kShort,
+                                Outcome::kTimeout,      Outcome::kLocal,   Outcome::kRefused,
+                                Outcome::kDisconnected, Outcome::kCorrupt};
+    auto any_peer = [&] { return PeerId(static_cast<std::uint32_t>(random.below(6))); };
+    auto any_range = [&] {
+      auto at = static_cast<std::uint32_t>(random.below(agent.layout.piece_count()));
+      auto most = std::min<std::uint64_t>(agent.layout.piece_count() - at, 100);
+      return PieceRange{PieceIndex(at), static_cast<std::uint32_t>(1 + random.below(most))};
+    };
+    for (int i = 0; i < 3000; ++i) {
+      switch (random.below(14)) {
+        case 0: {
+          PeerId peer = any_peer();
+          agent.downloads.peer_up(peer, random.below(2) ? kNear : kFarAway, agent.now);
+          agent.downloads.peer_has_all(peer, kBlob, agent.now);
+          break;
+        }
+        case 1:
+          agent.downloads.peer_down(any_peer(), agent.now);
+          break;
+        case 2:
+          agent.downloads.peer_has(any_peer(), kBlob, any_range(), agent.now);
+          break;
+        case 3:
+          agent.downloads.tracker_up(agent.now);
+          break;
+        case 4:
+          agent.downloads.tracker_down(agent.now);
+          break;
+        case 5: {
+          PieceRange range = any_range();
+          agent.downloads.lease_granted(random.below(2) ? LeaseKind::kOrigin : LeaseKind::kRack,
+                                        kBlob, {&range, 1}, agent.now);
+          break;
+        }
+        case 6:
+          agent.downloads.want(kBlob, any_range(), static_cast<Class>(random.below(5)),
+                               agent.now + seconds(1), agent.now);
+          break;
+        case 7:
+          agent.downloads.pieces_lost(kBlob, any_range(), agent.now);
+          break;
+        case 8:
+          agent.downloads.pieces_added(kBlob, any_range(), agent.now);
+          break;
+        case 9:
+          agent.downloads.peer_has_nothing(any_peer(), kBlob, agent.now);
+          break;
+        default: {
+          agent.decide_after(milliseconds(random.below(60)));
+          auto running = agent.running;
+          for (const auto& [id, request] : running) {
+            std::uint64_t what = random.below(4);
+            if (what == 0) agent.finish(request);
+            if (what == 1) {
+              agent.downloads.pieces_verified(request.id, {request.pieces.first, 1}, agent.now);
+              agent.end(request, kBad[random.below(std::size(kBad))], milliseconds(30));
+            }
+          }
+          for (PeerId peer : agent.banned) agent.downloads.peer_down(peer, agent.now);
+          agent.banned.clear();
+        }
+      }
+      ASSERT_EQ(agent.explain().pieces_have, agent.downloads.pieces(kBlob).count());
+    }
+    for (PeerId peer : {PeerId(7), PeerId(8)}) {
+      agent.downloads.peer_up(peer, kNear, agent.now);
+      agent.downloads.peer_has_all(peer, kBlob, agent.now);
+    }
+    agent.downloads.tracker_up(agent.now);
+    EXPECT_TRUE(fetch_all(agent)) << wait_name(agent.explain().wait);
+    auto running = agent.running;
+    for (const auto& [id, request] : running) agent.finish(request);
+    agent.decide_after(seconds(1));
+    for (const SourceStatus& source : agent.downloads.sources()) {
+      EXPECT_EQ(source.in_flight, 0u) << "nothing is owed at the end";
+    }
+  }
+}
+
+}  // namespace
+}  // namespace shoal::swarm
