@@ -18,10 +18,10 @@ struct detail::Names<PrefetchState> {
 template <>
 struct detail::Names<NodePhase> {
   static constexpr std::pair<NodePhase, std::string_view> kAll[] = {
-      {NodePhase::kAbsent, "absent"},      {NodePhase::kOrdered, "ordered"},
-      {NodePhase::kQueued, "queued"},      {NodePhase::kRunning, "running"},
-      {NodePhase::kComplete, "complete"},  {NodePhase::kFailed, "failed"},
-      {NodePhase::kCancelled, "cancelled"}};
+      {NodePhase::kAbsent, "absent"},       {NodePhase::kOrdered, "ordered"},
+      {NodePhase::kQueued, "queued"},       {NodePhase::kRunning, "running"},
+      {NodePhase::kComplete, "complete"},   {NodePhase::kFailed, "failed"},
+      {NodePhase::kCancelled, "cancelled"}, {NodePhase::kPartial, "partial"}};
 };
 
 template <class V>
@@ -147,6 +147,22 @@ void visit(V& v, VersionInfo& m) {
   v.number("api", m.api);
   v.epoch("tracker_epoch", m.tracker_epoch);
   v.number("uptime_ms", m.uptime_ms);
+}
+
+ProgressTotals total_of(const std::vector<NodeProgress>& nodes) {
+  ProgressTotals totals;
+  for (const NodeProgress& node : nodes) {
+    ++totals.nodes;
+    if (node.state == NodePhase::kComplete) ++totals.complete;
+    if (node.state == NodePhase::kFailed || node.state == NodePhase::kCancelled) ++totals.failed;
+    totals.bytes_total += node.bytes_total;
+    totals.bytes_done += node.bytes_done;
+    totals.by_source.peers += node.by_source.peers;
+    totals.by_source.origin += node.by_source.origin;
+    totals.by_source.local += node.by_source.local;
+    totals.rate += node.rate;
+  }
+  return totals;
 }
 
 SHOAL_API_MESSAGE(PrefetchRequest)

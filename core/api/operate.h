@@ -58,6 +58,7 @@ enum class NodePhase {
   kComplete,   // "complete"
   kFailed,     // "failed"
   kCancelled,  // "cancelled"
+  kPartial,    // "partial": holds some of it, nothing is under way (status only)
 };
 
 // One node's part of a prefetch, or its part of a manifest in GET /v1/status.
@@ -91,6 +92,8 @@ struct ProgressTotals {
 
   friend bool operator==(const ProgressTotals&, const ProgressTotals&) = default;
 };
+
+ProgressTotals total_of(const std::vector<NodeProgress>& nodes);
 
 // GET /v1/prefetch/{id}?since=V&wait=MS
 struct PrefetchStatus {
