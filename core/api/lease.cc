@@ -67,6 +67,8 @@ void visit(V& v, LeaseResponse& m) {
   v.list("origin_changed", m.origin_changed, kMaxLeaseUpdates);
 }
 
+std::string_view lease_reason_name(LeaseReason reason) { return detail::name_of(reason); }
+
 SHOAL_API_MESSAGE(LeaseRequest)
 SHOAL_API_MESSAGE(LeaseResponse)
 

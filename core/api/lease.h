@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/api/common.h"
@@ -84,6 +85,9 @@ enum class LeaseReason {
   kTaken,     // "taken": all of it is leased to others or there already: it will come from peers
   kNoOrigin,  // "no_origin": none that this node can read, or a blob it did not report
 };
+
+// As in JSON: "no_origin".
+std::string_view lease_reason_name(LeaseReason reason);
 
 struct LeaseAnswer {
   LeaseReason reason = LeaseReason::kTaken;

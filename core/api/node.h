@@ -18,8 +18,8 @@ namespace shoal::api {
 // POST /v1/nodes/{id}/register
 struct RegisterRequest {
   std::string epoch = {};  // required; hex, new in each life of the agent's process
-  std::string
-      advertise;  // required; "host:port" of the lane, or ":port": the connection's source address
+  // Required; "host:port" of the lane, or ":port": the connection's source address.
+  std::string advertise = {};
   std::string admin = {};  // "host:port" of the admin listener, same rule; empty: none
   Topology topology = {};
   Labels labels = {};
@@ -138,8 +138,8 @@ struct HeartbeatRequest {
   std::vector<PullReport> pulls =
       {};  // changed ones; a finished one until it was answered with 200
   StoreUsage store = {};
-  std::vector<HeldLease>
-      leases;  // with `full`: every lease held, so that a new tracker learns them
+  // With `full`: every lease held, so that a new tracker learns them.
+  std::vector<HeldLease> leases = {};
   std::vector<PeerReport> peers = {};
 
   friend bool operator==(const HeartbeatRequest&, const HeartbeatRequest&) = default;
@@ -181,8 +181,8 @@ struct Neighbour {
 struct EventOrders {
   std::vector<Order> orders = {};           // all unfinished ones of this node
   std::vector<std::string> cancelled = {};  // ids cancelled or timed out lately
-  std::vector<content::Digest>
-      removed;  // manifests no reference names any more: orders' pins on them end
+  // Manifests no reference names any more: pins that orders made end.
+  std::vector<content::Digest> removed = {};
   friend bool operator==(const EventOrders&, const EventOrders&) = default;
 };
 

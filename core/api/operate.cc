@@ -149,6 +149,9 @@ void visit(V& v, VersionInfo& m) {
   v.number("uptime_ms", m.uptime_ms);
 }
 
+std::string_view prefetch_state_name(PrefetchState state) { return detail::name_of(state); }
+std::string_view node_phase_name(NodePhase phase) { return detail::name_of(phase); }
+
 ProgressTotals total_of(const std::vector<NodeProgress>& nodes) {
   ProgressTotals totals;
   for (const NodeProgress& node : nodes) {

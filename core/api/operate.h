@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -50,6 +51,9 @@ enum class PrefetchState {
   kCancelled,  // "cancelled"
 };
 
+// As in JSON: "timed_out".
+std::string_view prefetch_state_name(PrefetchState state);
+
 enum class NodePhase {
   kAbsent,     // "absent": named, but not registered or dead
   kOrdered,    // "ordered": given to the node, which has not reported on it
@@ -60,6 +64,9 @@ enum class NodePhase {
   kCancelled,  // "cancelled"
   kPartial,    // "partial": holds some of it, nothing is under way (status only)
 };
+
+// As in JSON: "absent".
+std::string_view node_phase_name(NodePhase phase);
 
 // One node's part of a prefetch, or its part of a manifest in GET /v1/status.
 struct NodeProgress {

@@ -6,12 +6,13 @@
 //
 // Thread: one at a time; calls block on the disk, so the service makes them on its pool.
 // Errors of every call, beside those named: no_space (the file system is full), internal (the disk
-// failed), corrupt (the database file is damaged; the message says what to do).
+// failed, or the database file is damaged; the message says what to do).
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -94,10 +95,14 @@ class Catalogue {
   // Errors: not_found.
   Result<std::string> table(const content::Digest& blob);
 
+  struct Named {
+    api::ReferenceRecord record = {};
+    std::optional<content::Digest> orphan =
+        {};  // the tag's former manifest, if it was its last one
+  };
   // `reference` is by tag. Errors: not_found (no such manifest), invalid (by digest).
-  Result<api::ReferenceRecord> put_reference(const content::Reference& reference,
-                                             const content::Digest& manifest,
-                                             std::int64_t now_unix_ms);
+  Result<Named> put_reference(const content::Reference& reference, const content::Digest& manifest,
+                              std::int64_t now_unix_ms);
   // Errors: not_found, invalid (by digest).
   Result<api::ReferenceRecord> reference(const content::Reference& reference);
   struct Removed {

@@ -49,9 +49,9 @@ Error Database::error(int code, std::string_view doing) const {
                                        "request, nothing was changed" + detail);
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-      return Error(Errc::kCorrupt, what + " is damaged: stop the tracker, move the file away or " +
-                                       "restore a copy of it, start again and publish what is " +
-                                       "missing" + detail);
+      return Error(Errc::kInternal, what + " is damaged: stop the tracker, move the file away or " +
+                                        "restore a copy of it, start again and publish what is " +
+                                        "missing" + detail);
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
       return Error(Errc::kConflict,

@@ -25,8 +25,8 @@ namespace shoal::tracker {
 class Database {
  public:
   // Opens or creates `file`, for this process alone until destruction, with a write-ahead log and a
-  // sync for each commit. Errors: conflict (another process has it open), corrupt (not a database),
-  // denied, no_space, internal.
+  // sync for each commit. Errors: conflict (another process has it open), denied, no_space,
+  // internal (damaged, not a database, a failing disk).
   static Result<std::unique_ptr<Database>> open(const std::filesystem::path& file);
   ~Database();
   Database(const Database&) = delete;
@@ -36,7 +36,7 @@ class Database {
   Status run(const char* sql);
 
   // The error of SQLite's result code `code`, for the statement that just failed: no_space (full),
-  // conflict (locked), corrupt (damaged file), denied, internal.
+  // conflict (locked), denied, internal (a damaged file is one: no other source can be asked).
   Error error(int code, std::string_view doing) const;
 
   // Rows changed by the last INSERT, UPDATE or DELETE.
@@ -80,7 +80,7 @@ class Query {
   std::int64_t integer(int column) const;
   std::optional<std::int64_t> optional_integer(int column) const;
   std::string text(int column) const;  // also of bytes
-  // Errors: corrupt (not 32 bytes).
+  // Errors: internal (not 32 bytes).
   Result<content::Digest> digest(int column) const;
 
  private:

@@ -20,9 +20,9 @@ api::ReferenceRecord record_of(const Query& query, const content::Digest& manife
 
 }  // namespace
 
-Result<api::ReferenceRecord> Catalogue::put_reference(const content::Reference& reference,
-                                                      const content::Digest& manifest,
-                                                      std::int64_t now_unix_ms) {
+Result<Catalogue::Named> Catalogue::put_reference(const content::Reference& reference,
+                                                  const content::Digest& manifest,
+                                                  std::int64_t now_unix_ms) {
   if (!reference.tag()) return fail(Errc::kInvalid, kByTag);
   Transaction transaction(*database_);
   SHOAL_TRY(transaction.begun());
@@ -45,10 +45,16 @@ Result<api::ReferenceRecord> Catalogue::put_reference(const content::Reference& 
   // The tag may have been the last one of the manifest it named before.
   Query orphan(*database_,
                "UPDATE manifests SET unreferenced_since = ?1 WHERE unreferenced_since IS NULL"
-               " AND digest NOT IN (SELECT manifest FROM tags)");
-  SHOAL_TRY(orphan.bind(now_unix_ms).run());
+               " AND digest NOT IN (SELECT manifest FROM tags) RETURNING digest");
+  Result<std::vector<content::Digest>> orphans = digests(orphan.bind(now_unix_ms));
+  if (!orphans) return fail(orphans.error());
   SHOAL_TRY(transaction.commit());
-  return this->reference(reference);
+  Named named;
+  if (!orphans->empty()) named.orphan = orphans->front();
+  Result<api::ReferenceRecord> record = this->reference(reference);
+  if (!record) return fail(record.error());
+  named.record = *std::move(record);
+  return named;
 }
 
 Result<api::ReferenceRecord> Catalogue::reference(const content::Reference& reference) {
@@ -145,8 +151,8 @@ Result<api::Origins> Catalogue::origins(const content::Digest& blob) {
     if (!*row) return out;
     Result<api::Origins> one = api::decode<api::Origins>(query.text(0));
     if (!one || one->origins.size() != 1) {
-      return fail(Errc::kCorrupt, "the catalogue's record of an origin of " + blob.str() +
-                                      " is damaged: publish it again");
+      return fail(Errc::kInternal, "the catalogue's record of an origin of " + blob.str() +
+                                       " is damaged: publish it again");
     }
     out.origins.push_back(std::move(one->origins.front()));
   }
@@ -211,8 +217,8 @@ Result<std::vector<StoredPrefetch>> Catalogue::prefetches() {
     std::int64_t state = query.integer(4);
     if (!manifest || !request || state < 0 ||
         state > static_cast<std::int64_t>(api::PrefetchState::kCancelled)) {
-      return fail(Errc::kCorrupt, "the catalogue's record of prefetch " + prefetch.id +
-                                      " is damaged: remove the database's row, or start anew");
+      return fail(Errc::kInternal, "the catalogue's record of prefetch " + prefetch.id +
+                                       " is damaged: remove the database's row, or start anew");
     }
     prefetch.manifest = *manifest;
     prefetch.request = *std::move(request);

@@ -61,6 +61,17 @@ class Fleet {
   // The node if it is registered with that epoch. Errors: not_found, conflict (another epoch).
   Result<const Node*> registered(std::string_view id, std::string_view epoch) const;
   std::size_t live_nodes() const { return live_; }
+  // The key of Node::blobs; none for a blob nobody speaks of.
+  std::optional<swarm::BlobId> blob_id(const content::Digest& blob) const {
+    return blobs_.id(blob);
+  }
+  // visit(const Node&), ascending by id.
+  template <typename Visitor>
+  void for_each_live(Visitor visit) const {
+    for (const auto& [id, handle] : nodes_.by_id()) {
+      if (const Node& node = *nodes_.find(handle); node.live) visit(node);
+    }
+  }
 
   // After the addresses were checked. Replaces what was known of another epoch.
   void register_node(std::string_view id, const api::RegisterRequest& request, std::string address,

@@ -26,9 +26,10 @@ void Neighbourhoods::mark(swarm::NodeId node, swarm::BlobId blob) {
 void Neighbourhoods::part_changed(swarm::NodeId node, swarm::BlobId blob) {
   mark(node, blob);
   retell_.insert(node);
-  // A blob that was rare may have been missing in the choice of those who want it.
+  // Those who want it choose anew where it is, or was, rare among their neighbours: when it has few
+  // holders, and when one of them is none any more.
   const FleetBlob& known = blobs_.at(blob);
-  if (known.holders.size() <= options_.holders_added) {
+  if (known.holders.size() <= options_.holders_added || !known.holders.contains(node)) {
     retell_.insert(known.wanters.begin(), known.wanters.end());
   }
 }

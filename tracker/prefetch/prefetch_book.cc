@@ -127,6 +127,10 @@ Status PrefetchBook::cancel(std::string_view id, swarm::Time now) {
   return {};
 }
 
+void PrefetchBook::manifest_named(const content::Digest& manifest) {
+  if (removed_.erase(manifest) > 0) changed_nodes_.insert(nodes_.begin(), nodes_.end());
+}
+
 void PrefetchBook::manifest_removed(const content::Digest& manifest, swarm::Time now) {
   removed_[manifest] = now;
   changed_nodes_.insert(nodes_.begin(), nodes_.end());

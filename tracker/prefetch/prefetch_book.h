@@ -66,7 +66,8 @@ class PrefetchBook {
 
   // Errors: not_found; conflict (it has ended).
   Status cancel(std::string_view id, swarm::Time now);
-  // A manifest lost its last reference.
+  // A manifest lost its last reference, or has one (again).
+  void manifest_named(const content::Digest& manifest);
   void manifest_removed(const content::Digest& manifest, swarm::Time now);
 
   // Time-outs, nodes absent for too long, old entries.
