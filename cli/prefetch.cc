@@ -77,7 +77,7 @@ class Prefetch final : public Verb {
       session.out().result(nlohmann::json::parse(api::encode(*ordered)), true);
       return kExitOk;
     }
-    Result<api::PrefetchStatus> status = watch(session, **tracker, ordered->id);
+    Result<api::PrefetchStatus> status = watch(session, **tracker, request.reference, ordered->id);
     if (!status) {
       if (status.error().code() == Errc::kCancelled) cancel(session, ordered->id);
       return session.fail_with(status.error(), {{"id", ordered->id}});
@@ -86,11 +86,13 @@ class Prefetch final : public Verb {
   }
 
  private:
-  Result<api::PrefetchStatus> watch(Session& session, TrackerApi& tracker, const std::string& id) {
+  static Result<api::PrefetchStatus> watch(Session& session, TrackerApi& tracker,
+                                           const std::string& reference, const std::string& id) {
     std::unique_ptr<ProgressDisplay> display = session.out().progress();
     std::uint64_t since = 0;
     Clock::time_point last_answer = Clock::now();
     ProgressView view;
+    view.title = "prefetching " + reference;
     for (;;) {
       if (session.interrupted()) return fail(Errc::kCancelled, "interrupted");
       Result<api::PrefetchStatus> status = tracker.prefetch_status(id, since, kPoll);
@@ -105,7 +107,7 @@ class Prefetch final : public Verb {
       }
       last_answer = Clock::now();
       since = status->version;
-      view = view_of("prefetching " + status->reference, status->totals, status->nodes);
+      view = view_of("prefetching " + reference, status->totals, status->nodes);
       if (status->state != api::PrefetchState::kRunning) {
         display->finish(view);
         return status;

@@ -125,8 +125,7 @@ std::string next_step(const Error& error, const Globals& globals) {
   switch (error.code()) {
     case Errc::kUnavailable:
       if (about_agent) {
-        return "cannot reach the agent at " + agent +
-               ": is shoal-agent running? (--agent or SHOAL_AGENT names another socket)";
+        return "is shoal-agent running? --agent or SHOAL_AGENT names another socket than " + agent;
       }
       return "";
     case Errc::kDenied:

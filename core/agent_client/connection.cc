@@ -24,7 +24,7 @@ tl::unexpected<Error> lost(std::string_view what, int errno_value) {
 }
 
 Error connect_error(const std::filesystem::path& path, int errno_value) {
-  Error error = errno_error("connecting to " + path.string(), errno_value);
+  Error error = errno_error("cannot reach the agent at " + path.string(), errno_value);
   if (errno_value == EACCES || errno_value == EPERM) return error;
   return Error(Errc::kUnavailable, error.message());
 }

@@ -150,7 +150,8 @@ TEST_F(OperateTest, PrefetchOutlivesATrackerThatRestarts) {
   };
   Ran ran = run({"prefetch", "m:1", "--wait", "--progress", "plain"});
   EXPECT_EQ(ran.code, kExitOk);
-  EXPECT_THAT(ran.err, HasSubstr("no answer from the tracker: tracker away"));
+  EXPECT_THAT(ran.err, AllOf(HasSubstr("prefetching m:1: "),
+                             HasSubstr("no answer from the tracker: tracker away")));
 }
 
 TEST_F(OperateTest, AnUnknownReferenceIsSaid) {

@@ -67,6 +67,7 @@ class PullTest : public ::testing::Test {
     if (request.target == "/v1/open") {
       ++opens_[request.connection];
       std::string digest = Json::parse(request.body)["digest"];
+      if (contents_.at(digest).empty()) return {.status = 404};  // no store holds nothing
       data_ = memory_file(contents_.at(digest));
       ready_ = memory_file("ready");
       return {.body = Json{{"size", contents_.at(digest).size() + size_error_},
