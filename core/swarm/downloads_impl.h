@@ -20,6 +20,22 @@
 
 namespace shoal::swarm {
 
+// The runs that `pieces` touch.
+struct Runs {
+  std::uint32_t first;
+  std::uint32_t end;
+  Runs(const content::BlobLayout& layout, content::PieceRange pieces)
+      : first(pieces.empty() ? 0 : layout.run_of(pieces.first).value()),
+        end(pieces.empty() ? 0 : layout.run_of(pieces.end() - 1).value() + 1) {}
+};
+
+// What of `pieces` the blob has.
+inline content::PieceRange clip(const content::BlobLayout& layout, content::PieceRange pieces) {
+  std::uint32_t total = layout.piece_count();
+  if (pieces.first.value() >= total) return {};
+  return {pieces.first, std::min(pieces.count, total - pieces.first.value())};
+}
+
 class Downloads::Impl {
  public:
   Impl(Options options, std::uint64_t seed);
@@ -134,6 +150,7 @@ class Downloads::Impl {
     Time started;
     Time progress;
   };
+  static constexpr std::size_t kFailuresKept = 8;  // per blob
   static constexpr std::uint32_t kNoSlot = 0xffff'ffff;
 
   struct Urgent {
@@ -153,7 +170,7 @@ class Downloads::Impl {
     RunMask mask = 0;
   };
 
-  // downloads.cc
+  // downloads_blobs.cc, downloads_peers.cc
   Blob* find(BlobId id);
   const Blob* find(BlobId id) const;
   Peer* find(PeerId id);

@@ -73,7 +73,7 @@ void Downloads::Impl::check_requests() {
     unbusy(blob, ended);
     ++counters_.failures;
     blob.failures.push_back({now_, ended.source, Outcome::kTimeout});
-    if (blob.failures.size() > 8) blob.failures.pop_front();
+    if (blob.failures.size() > kFailuresKept) blob.failures.pop_front();
     if (ended.source.is_origin()) {
       origin_.abandoned(ended.left, true, now_);
       --(ended.urgent ? origin_urgent_ : origin_bulk_);
