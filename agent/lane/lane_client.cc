@@ -95,6 +95,7 @@ class LaneClient::Worker {
     options.tls = options_.tls;
     options.pipeline = urgent ? 1 : kBulkPipeline;
     options.idle_limit = kIdle;
+    options.silence_limit = options_.silence_limit;
     auto lane = std::make_unique<LaneConnection>(thread_.executor(), std::move(options), report_);
     LaneConnection* connection = lane.get();
     entry.connections.push_back({std::move(lane), urgent});

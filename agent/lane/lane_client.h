@@ -4,6 +4,7 @@
 
 #include "core/async/task.h"
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -28,6 +29,8 @@ class LaneClient {
   struct Options {
     std::string node;                       // ours, for Shoal-Node
     std::shared_ptr<http::TlsContext> tls;  // null: plain
+    // A peer from which nothing comes for so long is given up, whatever is due.
+    std::chrono::milliseconds silence_limit{10'000};
   };
   using Report = std::function<void(TransferEvent)>;
 

@@ -15,8 +15,6 @@ using std::chrono::milliseconds;
 using swarm::Outcome;
 
 constexpr milliseconds kConnectTimeout{5'000};
-// A peer from which nothing comes for so long is given up, whatever is due.
-constexpr milliseconds kSilenceLimit{10'000};
 // An unwanted rest up to this long is read and thrown away; a longer one costs more than a new
 // connection.
 constexpr std::uint64_t kDrainLimit = 256 * 1024;
@@ -29,10 +27,9 @@ Outcome outcome_of_stream(Errc code) {
   switch (code) {
     case Errc::kTimedOut:
       return Outcome::kTimeout;
-    case Errc::kCancelled:
-      return Outcome::kCancelled;
     case Errc::kDenied:
       return Outcome::kRefused;
+    case Errc::kCancelled:  // we closed it: the peer is dropped, or took no more requests
     case Errc::kNotFound:
     case Errc::kOverloaded:
     case Errc::kUnavailable:
@@ -94,8 +91,18 @@ bool LaneConnection::cancel(swarm::RequestId id) {
 
 void LaneConnection::close() {
   stop_.set();
+  connecting_.request_stop();
   changed_.notify_all();
   if (stream_ != nullptr) stream_->close();
+}
+
+// Or, with no pieces, that bytes arrive.
+void LaneConnection::verified(const Order& order, content::PieceRange pieces) {
+  TransferEvent event;
+  event.id = order.transfer.id;
+  event.kind = pieces.empty() ? TransferEvent::Kind::kActive : TransferEvent::Kind::kVerified;
+  event.pieces = pieces;
+  report_(std::move(event));
 }
 
 void LaneConnection::end(const Order& order, Outcome outcome, std::string detail,
@@ -150,14 +157,14 @@ Task<void> LaneConnection::run() {
 Task<std::optional<LaneConnection::Failure>> LaneConnection::run_once() {
   http::Endpoint endpoint;
   endpoint.tcp = options_.peer.lane;
-  auto connected = co_await http::connect_stream(executor_, endpoint, options_.tls,
-                                                 http::ExpectedPeer::node_id(options_.peer.node),
-                                                 Deadline::after(kConnectTimeout));
+  auto connected = co_await http::connect_stream(
+      executor_, endpoint, options_.tls, http::ExpectedPeer::node_id(options_.peer.node),
+      Deadline::after(kConnectTimeout), connecting_.get_token());
   if (!connected) {
     co_return Failure{outcome_of_stream(connected.error().code()), connected.error().str()};
   }
   std::unique_ptr<http::Stream> stream = std::move(*connected);
-  if (stop_.is_set()) co_return Failure{Outcome::kCancelled, "closed"};
+  if (stop_.is_set()) co_return Failure{Outcome::kDisconnected, "closed"};
   stream_ = stream.get();
   buffer_ = {};
   Event broken(executor_);
@@ -197,7 +204,7 @@ Task<void> LaneConnection::write_requests(http::Stream* stream, Event* broken) {
       waiting_.pop_front();
     }
     changed_.notify_all();
-    if (!co_await stream->write_all(text, Deadline::after(kSilenceLimit))) {
+    if (!co_await stream->write_all(text, Deadline::after(options_.silence_limit))) {
       stream->close();  // the reader sees it and ends the connection
       co_return;
     }
@@ -216,13 +223,13 @@ Task<std::optional<LaneConnection::Failure>> LaneConnection::read_responses(http
           break;
         }
       } else {
-        (void)co_await changed_.wait(Deadline::after(kSilenceLimit));
+        (void)co_await changed_.wait(Deadline::after(options_.silence_limit));
         if (stream->closed()) co_return Failure{Outcome::kDisconnected, "could not send"};
       }
       continue;
     }
     auto head = co_await http::read_response_head(stream, &buffer_, kMaxHead,
-                                                  Deadline::after(kSilenceLimit));
+                                                  Deadline::after(options_.silence_limit));
     if (!head) {
       bool nonsense = head.error().code() == Errc::kCorrupt;
       co_return Failure{nonsense ? Outcome::kRefused : outcome_of_stream(head.error().code()),
@@ -286,7 +293,7 @@ Task<std::optional<LaneConnection::Failure>> LaneConnection::read_body(http::Str
     std::span<std::byte> space = receiver.space();
     std::size_t got = buffer_.take(space);
     if (got == 0) {
-      auto read = co_await stream->read_some(space, Deadline::after(kSilenceLimit));
+      auto read = co_await stream->read_some(space, Deadline::after(options_.silence_limit));
       if (!read) co_return Failure{outcome_of_stream(read.error().code()), read.error().str()};
       if (*read == 0) {
         co_return Failure{Outcome::kShort,
@@ -295,20 +302,19 @@ Task<std::optional<LaneConnection::Failure>> LaneConnection::read_body(http::Str
       got = *read;
     }
     missing -= got;
-    auto verified = receiver.filled(got);
-    if (!verified) {
-      bool bad_bytes = verified.error().code() == Errc::kCorrupt;
-      co_return Failure{bad_bytes ? Outcome::kCorrupt : Outcome::kLocal, verified.error().str()};
+    content::PieceIndex first = receiver.verified().end();
+    auto pieces = receiver.filled(got);
+    if (!pieces) {
+      // Those before the one that failed.
+      content::PieceRange good{first, receiver.verified().end() - first};
+      if (!good.empty()) verified(*order, good);
+      bool bad_bytes = pieces.error().code() == Errc::kCorrupt;
+      co_return Failure{bad_bytes ? Outcome::kCorrupt : Outcome::kLocal, pieces.error().str()};
     }
     auto now = std::chrono::steady_clock::now();
-    if (!verified->empty() || now - last_report >= kActiveInterval) {
+    if (!pieces->empty() || now - last_report >= kActiveInterval) {
       last_report = now;
-      TransferEvent event;
-      event.id = order->transfer.id;
-      event.kind =
-          verified->empty() ? TransferEvent::Kind::kActive : TransferEvent::Kind::kVerified;
-      event.pieces = *verified;
-      report_(std::move(event));
+      verified(*order, *pieces);
     }
   }
   end_first(Outcome::kFinished);
@@ -321,7 +327,7 @@ Task<Status> LaneConnection::discard(http::Stream* stream, std::uint64_t length)
     auto space = scratch.first(std::min<std::uint64_t>(scratch.size(), length));
     std::size_t got = buffer_.take(space);
     if (got == 0) {
-      auto read = co_await stream->read_some(space, Deadline::after(kSilenceLimit));
+      auto read = co_await stream->read_some(space, Deadline::after(options_.silence_limit));
       if (!read) co_return fail(read.error());
       if (*read == 0) co_return fail(Errc::kUnavailable, "closed in the middle of a body");
       got = *read;

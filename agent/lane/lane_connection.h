@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 
 #include "agent/lane/range_receiver.h"
@@ -32,6 +33,8 @@ class LaneConnection {
     std::shared_ptr<http::TlsContext> tls;  // null: plain
     std::size_t pipeline = 4;
     std::chrono::milliseconds idle_limit{30'000};  // run() ends after this long without an order
+    // A peer from which nothing comes for so long is given up, whatever is due.
+    std::chrono::milliseconds silence_limit{10'000};
   };
   using Report = std::function<void(TransferEvent)>;
 
@@ -72,6 +75,7 @@ class LaneConnection {
   Task<Status> discard(http::Stream* stream, std::uint64_t length);
 
   std::string request_text(const Order& order) const;
+  void verified(const Order& order, content::PieceRange pieces);
   void end(const Order& order, swarm::Outcome outcome, std::string detail = {},
            std::chrono::milliseconds retry_after = {});
   void end_first(swarm::Outcome outcome, std::string detail = {},
@@ -83,7 +87,8 @@ class LaneConnection {
   const Report& report_;
 
   Event stop_;
-  Condition changed_;  // orders were added or ended
+  std::stop_source connecting_;  // stopped with stop_
+  Condition changed_;            // orders were added or ended
   TaskGroup writers_;
   std::deque<Order> waiting_;       // not sent yet
   std::deque<Order> sent_;          // answers due, in this order

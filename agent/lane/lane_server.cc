@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <list>
+#include <stop_token>
 #include <utility>
 
 #include "agent/lane/page_cache.h"
@@ -22,6 +22,8 @@ using std::chrono::milliseconds;
 constexpr milliseconds kHandshakeTimeout{10'000};
 constexpr milliseconds kIdleTimeout{60'000};
 constexpr milliseconds kHeadTimeout{10'000};
+// After a failure for want of descriptors or memory.
+constexpr milliseconds kAcceptPause{100};
 // A peer that takes nothing for so long is cut off.
 constexpr milliseconds kSendTimeout{30'000};
 constexpr std::uint64_t kMaxRange = 16 * kMiB;
@@ -70,11 +72,10 @@ class LaneServer::Worker {
   IoThread& thread() { return thread_; }
 
   void take(UniqueFd socket) {
-    auto hook = std::make_shared<http::Stream*>(nullptr);
-    // The hook reaches the stream once there is one; before, the handshake's deadline bounds the
-    // wait.
-    bool started = tasks_.spawn("connection", serve(std::move(socket), hook), [hook] {
-      if (*hook != nullptr) (*hook)->close();
+    auto ending = std::make_shared<Ending>();
+    bool started = tasks_.spawn("connection", serve(std::move(socket), ending), [ending] {
+      ending->handshake.request_stop();
+      if (ending->stream != nullptr) ending->stream->close();
     });
     if (!started) --server_.connections_;
   }
@@ -85,31 +86,38 @@ class LaneServer::Worker {
   }
 
  private:
+  // How a connection is made to end, in the handshake and after.
+  struct Ending {
+    std::stop_source handshake;
+    http::Stream* stream = nullptr;
+  };
   struct Connection {
     http::Stream* stream;
     std::string peer;  // who gets the upload slot
   };
 
-  Task<void> serve(UniqueFd socket, std::shared_ptr<http::Stream*> hook) {
-    std::unique_ptr<http::Stream> stream = co_await open(std::move(socket));
+  Task<void> serve(UniqueFd socket, std::shared_ptr<Ending> ending) {
+    std::unique_ptr<http::Stream> stream =
+        co_await open(std::move(socket), ending->handshake.get_token());
     if (stream) {
-      *hook = stream.get();
+      ending->stream = stream.get();
       if (!stop_.is_set()) co_await serve_requests(stream.get());
-      *hook = nullptr;
+      ending->stream = nullptr;
     }
     --server_.connections_;
   }
 
-  Task<std::unique_ptr<http::Stream>> open(UniqueFd socket) {
+  Task<std::unique_ptr<http::Stream>> open(UniqueFd socket, std::stop_token stop) {
     Result<std::unique_ptr<http::Stream>> stream = fail(Errc::kInternal, "");
     if (server_.options_.tls) {
       stream = co_await http::Stream::accept_tls(thread_.executor(), std::move(socket),
                                                  server_.options_.tls,
-                                                 Deadline::after(kHandshakeTimeout));
+                                                 Deadline::after(kHandshakeTimeout), stop);
     } else {
       stream = http::Stream::plain(thread_.executor(), std::move(socket));
     }
     if (!stream) {
+      if (stream.error().code() == Errc::kCancelled) co_return nullptr;
       log::info("lane connection refused", {{"err", stream.error()}});
       co_return nullptr;
     }
@@ -251,8 +259,9 @@ class LaneServer::Worker {
         return;
       }
       range = *resolved;
-      if (range.length > kMaxRange) {
-        response = http::Response::error(Error(Errc::kInvalid, "range longer than 16 MiB"));
+      if (range.length > std::max(kMaxRange, blob->layout().piece_length())) {
+        response = http::Response::error(
+            Error(Errc::kInvalid, "range longer than 16 MiB and than one piece"));
         return;
       }
       response.status = 206;
@@ -308,7 +317,11 @@ class LaneServer::Worker {
 
 LaneServer::LaneServer(Executor control, LaneThreads& threads, BlobCache& blobs, UploadGate& gate,
                        BlockingPool& pool, LaneBackend& backend, Options options)
-    : control_(control), threads_(threads), options_(std::move(options)), tasks_(control, "lane") {
+    : control_(control),
+      threads_(threads),
+      options_(std::move(options)),
+      tasks_(control, "lane"),
+      stop_(control) {
   for (std::size_t i = 0; i < threads_.size(); ++i) {
     workers_.push_back(std::make_unique<Worker>(*this, threads_.at(i), blobs, gate, pool, backend));
   }
@@ -320,7 +333,10 @@ Status LaneServer::start() {
   auto listener = http::Listener::open(control_, options_.listen);
   if (!listener) return fail(listener.error().with_context("lane-listen"));
   listener_ = std::move(*listener);
-  tasks_.spawn("accept", accept_loop(), [this] { listener_->close(); });
+  tasks_.spawn("accept", accept_loop(), [this] {
+    stop_.set();
+    listener_->close();
+  });
   return {};
 }
 
@@ -332,6 +348,7 @@ Task<void> LaneServer::accept_loop() {
     if (!socket) {
       if (socket.error().code() == Errc::kCancelled) co_return;
       log::warn("lane cannot accept", {{"err", socket.error()}});
+      if (!co_await sleep_until(Deadline::after(kAcceptPause), &stop_)) co_return;
       continue;
     }
     if (connections_ >= options_.max_connections) {

@@ -14,6 +14,7 @@
 #include "agent/lane/lane_threads.h"
 #include "agent/lane/upload_gate.h"
 #include "core/async/blocking_pool.h"
+#include "core/async/event.h"
 #include "core/async/task_group.h"
 #include "core/base/result.h"
 #include "core/http/message.h"
@@ -71,6 +72,7 @@ class LaneServer {
   LaneThreads& threads_;
   const Options options_;
   TaskGroup tasks_;
+  Event stop_;
   std::unique_ptr<http::Listener> listener_;
   std::vector<std::unique_ptr<Worker>> workers_;  // one per lane thread
   std::atomic<std::size_t> connections_{0};

@@ -82,7 +82,11 @@ Result<content::PieceRange> RangeReceiver::filled(std::size_t count) {
   Result<std::uint32_t> stored =
       blob_->commit(next_, buffer_.subspan(bytes.offset - batch_offset, bytes.length),
                     std::span(hashes_).subspan(next_ - batch_.first, complete.count));
-  if (!stored) return fail(stored.error());
+  if (!stored) {
+    // Good pieces before the one that failed are in the store: verified() tells of them.
+    while (next_ != complete.end() && blob_->has(next_)) ++next_;
+    return fail(stored.error());
+  }
   next_ = complete.end();
   if (next_ == batch_.end()) begin_batch(next_);
   return complete;

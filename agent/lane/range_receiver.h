@@ -51,7 +51,8 @@ class RangeReceiver {
   // `count` bytes, at most space().size(), were put there. Returns the pieces that this completed,
   // verified and ready; often none.
   // Errors: those of store::Blob::commit(). corrupt means that the source sent wrong bytes. After
-  // an error the receiver is used up; pieces reported before it stay.
+  // an error the receiver is used up; the pieces before the one that failed stay, and verified()
+  // has those that were not reported yet.
   Result<content::PieceRange> filled(std::size_t count);
 
   bool done() const { return next_ == pieces_.end(); }

@@ -94,11 +94,12 @@ Task<void> OriginReader::run(Transfer transfer, std::string url,
   report_(std::move(event));
 }
 
-OriginStatus OriginReader::pin(Origin& origin, const std::string& url, std::uint64_t size,
+OriginStatus OriginReader::pin(Origin& origin, const store::Blob& blob, const std::string& url,
                                OriginFile& file, const CancelFlag& cancel) {
+  const std::uint64_t size = blob.layout().size();
   {
     std::lock_guard lock(mutex_);
-    if (auto it = files_.find(url); it != files_.end()) {
+    if (auto it = files_.find({blob.digest(), url}); it != files_.end()) {
       file = it->second;
       return {};
     }
@@ -111,7 +112,8 @@ OriginStatus OriginReader::pin(Origin& origin, const std::string& url, std::uint
             {}};
   }
   std::lock_guard lock(mutex_);
-  file = files_.try_emplace(url, file).first->second;  // another thread may have been first
+  file =
+      files_.try_emplace({blob.digest(), url}, file).first->second;  // another was first, perhaps
   return {};
 }
 
@@ -127,20 +129,31 @@ TransferEvent OriginReader::read(const Transfer& transfer, const std::string& ur
   Origin* origin = origin_for(url);
   SHOAL_CHECK(origin != nullptr, "no origin for " + url);
   OriginFile file;
-  OriginStatus pinned = pin(*origin, url, transfer.blob->layout().size(), file, cancel);
+  OriginStatus pinned = pin(*origin, *transfer.blob, url, file, cancel);
   if (!pinned.status) return end_with(pinned);
 
   ReceiveBuffer memory;
   RangeReceiver receiver(transfer.blob, transfer.pieces, memory);
   auto last_report = std::chrono::steady_clock::now();
+  // Or, with no pieces, that bytes arrive.
+  auto tell = [&](content::PieceRange pieces) {
+    TransferEvent event;
+    event.id = transfer.id;
+    event.kind = pieces.empty() ? TransferEvent::Kind::kActive : TransferEvent::Kind::kVerified;
+    event.pieces = pieces;
+    report_(std::move(event));
+  };
   auto take = [&](std::span<const std::byte> bytes) -> Status {
     while (!bytes.empty()) {
       std::span<std::byte> space = receiver.space();
       std::size_t count = std::min(space.size(), bytes.size());
       std::copy_n(bytes.begin(), count, space.begin());
       bytes = bytes.subspan(count);
+      content::PieceIndex first = receiver.verified().end();
       auto verified = receiver.filled(count);
       if (!verified) {
+        content::PieceRange good{first, receiver.verified().end() - first};
+        if (!good.empty()) tell(good);
         // What the store could not do is not the origin's change, whatever its code says.
         bool bad_bytes = verified.error().code() == Errc::kCorrupt;
         return fail(bad_bytes ? Errc::kCorrupt : Errc::kInternal, verified.error().message());
@@ -148,12 +161,7 @@ TransferEvent OriginReader::read(const Transfer& transfer, const std::string& ur
       auto now = std::chrono::steady_clock::now();
       if (verified->empty() && now - last_report < kActiveInterval) continue;
       last_report = now;
-      TransferEvent event;
-      event.id = transfer.id;
-      event.kind =
-          verified->empty() ? TransferEvent::Kind::kActive : TransferEvent::Kind::kVerified;
-      event.pieces = *verified;
-      report_(std::move(event));
+      tell(*verified);
     }
     return {};
   };
@@ -164,9 +172,10 @@ TransferEvent OriginReader::read(const Transfer& transfer, const std::string& ur
   return ended;
 }
 
-std::optional<std::string> OriginReader::version(const std::string& url) const {
+std::optional<std::string> OriginReader::version(const content::Digest& blob,
+                                                 const std::string& url) const {
   std::lock_guard lock(mutex_);
-  auto it = files_.find(url);
+  auto it = files_.find({blob, url});
   if (it == files_.end()) return std::nullopt;
   return it->second.version;
 }

@@ -4,17 +4,20 @@
 #include "core/async/task.h"
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "agent/origin/origin.h"
 #include "agent/transfer.h"
 #include "core/async/blocking_pool.h"
 #include "core/async/task_group.h"
+#include "core/content/digest.h"
 
 namespace shoal::agent {
 
@@ -35,20 +38,21 @@ class OriginReader {
   bool can_read(const std::string& url) const;
 
   // Reads the transfer's pieces from the file at `url`, which is that blob. The file's version is
-  // pinned by the first read of it: a later change ends transfers as kChanged.
+  // pinned by the first read of it for that blob: a later change ends transfers as kChanged. What
+  // another blob found at the URL before does not matter: the file may have been replaced since.
   void fetch(Transfer transfer, std::string url);
   void cancel(swarm::RequestId id);
 
-  // What was pinned for a URL; nothing before the first read.
-  std::optional<std::string> version(const std::string& url) const;
+  // What was pinned for a blob at a URL; nothing before the first read.
+  std::optional<std::string> version(const content::Digest& blob, const std::string& url) const;
 
   Task<void> stop();
 
  private:
   Task<void> run(Transfer transfer, std::string url, std::shared_ptr<CancelFlag> cancel);
   TransferEvent read(const Transfer& transfer, const std::string& url, const CancelFlag& cancel);
-  OriginStatus pin(Origin& origin, const std::string& url, std::uint64_t size, OriginFile& file,
-                   const CancelFlag& cancel);
+  OriginStatus pin(Origin& origin, const store::Blob& blob, const std::string& url,
+                   OriginFile& file, const CancelFlag& cancel);
   Origin* origin_for(const std::string& url) const;
 
   // Constant after construction
@@ -58,7 +62,8 @@ class OriginReader {
   TaskGroup tasks_;                                                            // control thread
   std::unordered_map<swarm::RequestId, std::shared_ptr<CancelFlag>> running_;  // control thread
   mutable std::mutex mutex_;
-  std::unordered_map<std::string, OriginFile> files_;  // guarded by mutex_; by URL
+  // Guarded by mutex_; by blob and URL.
+  std::map<std::pair<content::Digest, std::string>, OriginFile> files_;
   BlockingPool pool_;
 };
 

@@ -144,6 +144,9 @@ void Fetcher::forget_blob(swarm::BlobId id) {
   content::Digest digest = blobs_.at(id).stored->digest();
   downloads_.remove_blob(id, now());
   leases_.forget(digest);
+  for (const auto& peer : peers_) {
+    if (peer) peer->poller->forget(swarm::blob_key(digest));
+  }
   by_key_.erase(swarm::blob_key(digest));
   ids_.erase(digest);
   blobs_.erase(id);
@@ -223,7 +226,7 @@ void Fetcher::on_verified(const TransferEvent& event) {
   leases_.verified(digest, event.pieces);
   if (from_origin && !blob.etag_told) {
     blob.etag_told = true;
-    std::string version = origins_.version(running->second.origin).value_or("");
+    std::string version = origins_.version(digest, running->second.origin).value_or("");
     if (!version.empty() && version.size() <= kMaxEtag) leases_.seen(digest, std::move(version));
   }
   received_bytes(from_origin).add(bytes);

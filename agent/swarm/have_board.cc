@@ -109,9 +109,9 @@ Task<http::Response> HaveBoard::have(http::Request request) {
   if (!asked) co_return http::Response::error(asked.error());
   std::string_view wait_text = request.query_value("wait");
   std::int64_t wait = 0;
-  if (!wait_text.empty() &&
-      std::from_chars(wait_text.data(), wait_text.data() + wait_text.size(), wait).ec !=
-          std::errc()) {
+  const char* wait_end = wait_text.data() + wait_text.size();
+  auto [end, error] = std::from_chars(wait_text.data(), wait_end, wait);
+  if (!wait_text.empty() && (error != std::errc() || end != wait_end)) {
     co_return http::Response::error(Error(Errc::kInvalid, "wait: milliseconds"));
   }
   Deadline deadline = Deadline::after(std::clamp(milliseconds(wait), milliseconds(0), kMaxWait));

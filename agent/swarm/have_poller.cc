@@ -63,11 +63,16 @@ void HavePoller::interest_changed() {
     return std::find(polled_.begin(), polled_.end(), blob) != polled_.end();
   });
   if (asked) return;
-  if (!polled_.empty()) {
+  if (polling_) {
     replaced_ = true;
     client_->close();
   }
   changed_.notify_all();
+}
+
+void HavePoller::forget(std::uint64_t blob) {
+  versions_.erase(blob);
+  std::erase(polled_, blob);
 }
 
 Task<void> HavePoller::run() {
@@ -80,7 +85,9 @@ Task<void> HavePoller::run() {
       continue;
     }
     Deadline next = Deadline::after(kSpacing);
+    polling_ = true;
     Status polled = co_await poll();
+    polling_ = false;
     polled_.clear();
     if (stop_.is_set()) break;
     if (replaced_) {
@@ -122,7 +129,11 @@ Task<Status> HavePoller::poll() {
   if (!answer) co_return fail(answer.error());
   auto entries = swarm::decode_have(std::as_bytes(std::span(answer->body)));
   if (!entries) co_return fail(entries.error());
-  for (const swarm::HaveEntry& entry : *entries) versions_[entry.blob] = entry.version;
+  for (const swarm::HaveEntry& entry : *entries) {
+    // Not of blobs that nobody asked for, or that were forgotten meanwhile.
+    bool asked = std::find(polled_.begin(), polled_.end(), entry.blob) != polled_.end();
+    if (asked) versions_[entry.blob] = entry.version;
+  }
   if (!up_) {
     up_ = true;
     listener_.peer_answers(options_.peer);

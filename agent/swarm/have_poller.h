@@ -54,6 +54,9 @@ class HavePoller {
 
   // interest() has changed: a running poll is replaced by one that asks for the new blobs too.
   void interest_changed();
+  // What was heard about the blob is not remembered any more by the listener: when it is of
+  // interest again, the peer has to tell everything anew.
+  void forget(std::uint64_t blob);
 
  private:
   Task<Status> poll();
@@ -69,6 +72,7 @@ class HavePoller {
   std::unique_ptr<http::Client> client_;
   std::unordered_map<std::uint64_t, std::uint64_t> versions_;  // last seen, by blob
   std::vector<std::uint64_t> polled_;                          // what the running poll asks for
+  bool polling_ = false;
   bool replaced_ = false;  // the running poll was closed by interest_changed()
   bool up_ = false;
 };
