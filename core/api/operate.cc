@@ -150,7 +150,6 @@ void visit(V& v, VersionInfo& m) {
 }
 
 std::string_view prefetch_state_name(PrefetchState state) { return detail::name_of(state); }
-std::string_view node_phase_name(NodePhase phase) { return detail::name_of(phase); }
 
 ProgressTotals total_of(const std::vector<NodeProgress>& nodes) {
   ProgressTotals totals;

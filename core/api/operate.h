@@ -65,9 +65,6 @@ enum class NodePhase {
   kPartial,    // "partial": holds some of it, nothing is under way (status only)
 };
 
-// As in JSON: "absent".
-std::string_view node_phase_name(NodePhase phase);
-
 // One node's part of a prefetch, or its part of a manifest in GET /v1/status.
 struct NodeProgress {
   std::string node = {};
