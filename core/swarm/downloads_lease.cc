@@ -16,6 +16,8 @@ constexpr std::uint64_t kMostOriginLease = 64 * kMiB;
 // What is imported at a time, and how many ranges one ask names.
 constexpr std::uint64_t kRackLease = 32 * kMiB;
 constexpr std::size_t kRackCandidates = 16;
+// In a plan, imports are looked for from one of so many words of 64 runs after its head on.
+constexpr std::uint32_t kPlanSpread = 4;
 constexpr Duration kRackPause = std::chrono::milliseconds(50);
 constexpr Duration kRackRefusedPause = std::chrono::milliseconds(250);
 // Runs whose rank is computed at a time.
@@ -239,7 +241,9 @@ void Downloads::Impl::ask_rack() {
   for (int pass = 0; pass < 2; ++pass, parts = true) {
     for (std::size_t i = plan_cursor_; i < plan_.size(); ++i) {
       const Blob& blob = blobs_[plan_[i].blob.value()];
-      std::uint32_t head = plan_head(plan_[i], blob) / 64;
+      // Near the head, but not all of a rack at the same runs.
+      auto head =
+          plan_head(plan_[i], blob) / 64 + static_cast<std::uint32_t>(random_.below(kPlanSpread));
       if (try_blob(plan_[i].blob, std::min(head, blob.words - 1))) return;
     }
     std::size_t begin = random_.below(active_.size());
