@@ -230,7 +230,8 @@ void AgentParts::on_lost(std::vector<Lost>& lost) {
 
 // Fetches what a stored blob has lost.
 Task<void> AgentParts::repair(content::Digest digest) {
-  auto blob = co_await pool_.run([this, digest] { return store_->find(digest); });
+  auto work = [this, digest] { return store_->find(digest); };
+  auto blob = co_await pool_.run(work);
   if (!blob || stop_.is_set()) co_return;
   log::info("fetching lost pieces again", {{"digest", digest.str()}});
   std::vector<std::string> urls;
@@ -248,7 +249,8 @@ Task<void> AgentParts::recheck() {
   for (const std::shared_ptr<store::Blob>& blob : store_->unchecked()) {
     for (;;) {
       if (stop_.is_set()) co_return;
-      auto step = co_await pool_.run([blob] { return blob->recheck(kRecheckStep); });
+      auto work = [blob] { return blob->recheck(kRecheckStep); };
+      auto step = co_await pool_.run(work);
       if (!step) log::warn("checking stored pieces", {{"err", step.error()}});
       if (step && step->recovered > 0) {
         inventory_.set(*blob);
@@ -270,7 +272,8 @@ Task<void> AgentParts::maintain() {
   metrics::Gauge& expiry = metrics::gauge("shoal_agent_certificate_expiry_timestamp_seconds",
                                           "When this node's certificate ends.");
   while (co_await sleep_until(Deadline::after(kMaintainEvery), &stop_)) {
-    auto report = co_await pool_.run([this] { return store_->maintain(); });
+    auto work = [this] { return store_->maintain(); };
+    auto report = co_await pool_.run(work);
     if (report) {
       for (const content::Digest& digest : report->evicted) {
         blobs_->forget(digest);

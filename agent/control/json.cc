@@ -91,9 +91,14 @@ Result<std::vector<BlobOrigins>> origins_field(const Json& object) {
     if (!blob) return fail(blob.error().with_context("origins"));
     api::Origin origin;
     origin.url = text_field(entry, "url");
-    std::string_view scheme = scheme_of(origin.url);
-    if (scheme.empty()) return fail(Errc::kInvalid, "origins: '" + origin.url + "' is no URL");
-    origin.kind = scheme == "https" ? "http" : std::string(scheme);
+    std::string scheme(scheme_of(origin.url));
+    if (scheme == "http" || scheme == "https") {
+      origin.kind = "http";
+    } else if (scheme == "file") {
+      origin.kind = "dir";
+    } else {
+      return fail(Errc::kInvalid, "origins: '" + origin.url + "' is no http, https or file URL");
+    }
     by_blob[*blob].push_back(std::move(origin));
   }
   return std::vector<BlobOrigins>(by_blob.begin(), by_blob.end());

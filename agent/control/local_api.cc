@@ -217,13 +217,13 @@ Task<http::Response> LocalApi::post_publish(Request request) {
   Result<std::vector<BlobOrigins>> origins = origins_field(*body);
   if (!origins) co_return Response::error(origins.error());
   Deadline deadline = Deadline::after(4 * kCallTimeout);
+  auto work = [this, config] { return store_bytes(parts_.store, config, {}, {}); };
 
-  auto stored = co_await parts_.pool.run(
-      [this, config] { return store_bytes(parts_.store, config, {}, {}); });
+  auto stored = co_await parts_.pool.run(work);
   if (!stored) co_return Response::error(stored.error().with_context("storing the config"));
   parts_.inventory.set(**stored);
-  auto model = co_await parts_.pool.run(
-      [this, name, manifest] { return parts_.library.record(name, manifest, {}); });
+  auto record = [this, name, manifest] { return parts_.library.record(name, manifest, {}); };
+  auto model = co_await parts_.pool.run(record);
   if (!model) co_return Response::error(model.error());
   if ((*model)->manifest.config.digest != (*stored)->digest()) {
     co_return Response::error(Error(Errc::kInvalid, "the manifest names another config"));
@@ -238,8 +238,8 @@ Task<http::Response> LocalApi::post_publish(Request request) {
     if (done) done = co_await parts_.catalogue.put_origins(blob, std::move(list), deadline);
   }
   if (done) {
-    auto record = co_await parts_.catalogue.put_reference(name, digest, deadline);
-    if (!record) done = fail(record.error());
+    auto named = co_await parts_.catalogue.put_reference(name, digest, deadline);
+    if (!named) done = fail(named.error());
   }
   if (!done) {
     co_return Response::error(done.error().with_context("giving the model to the tracker"));
@@ -307,7 +307,8 @@ Task<http::Response> LocalApi::post_open(Request request) {
   if (!body) co_return Response::error(body.error());
   Result<content::Digest> digest = content::Digest::parse(text_field(*body, "digest"));
   if (!digest) co_return Response::error(digest.error());
-  auto blob = co_await parts_.pool.run([this, digest] { return parts_.blobs.find(*digest); });
+  auto work = [this, digest] { return parts_.blobs.find(*digest); };
+  auto blob = co_await parts_.pool.run(work);
   if (!blob) co_return Response::error(blob.error());
   Result<store::ReadLease> lease = (*blob)->open_reader();
   if (!lease) co_return Response::error(lease.error());
@@ -329,8 +330,8 @@ Task<http::Response> LocalApi::post_want(Request request) {
   if (!body) co_return Response::error(body.error());
   Result<WantFields> want = want_fields(*body);
   if (!want) co_return Response::error(want.error());
-  auto blob =
-      co_await parts_.pool.run([this, digest = want->digest] { return parts_.blobs.find(digest); });
+  auto work = [this, digest = want->digest] { return parts_.blobs.find(digest); };
+  auto blob = co_await parts_.pool.run(work);
   if (!blob) co_return Response::error(blob.error());
   const content::BlobLayout layout = (*blob)->layout();
   Connection::Want record{want->cls, {}, std::chrono::steady_clock::now() + want->by};
@@ -415,8 +416,8 @@ Task<http::Response> LocalApi::post_pin(Request request) {
   Result<Json> body = parse_json(request.body);
   std::string name = text_field(*body, "reference");
   if (name.empty()) name = (*model)->digest.str();
-  Status done = co_await parts_.pool.run(
-      [this, model = *model, name] { return parts_.library.pin(*model, name); });
+  auto work = [this, model = *model, name] { return parts_.library.pin(*model, name); };
+  Status done = co_await parts_.pool.run(work);
   if (!done) co_return Response::error(done.error());
   co_return pinned();
 }
@@ -427,8 +428,8 @@ Task<http::Response> LocalApi::post_unpin(Request request) {
   Result<Json> body = parse_json(request.body);
   std::string name = text_field(*body, "reference");
   if (name.empty()) name = (*model)->digest.str();
-  Status done = co_await parts_.pool.run(
-      [this, model = *model, name] { return parts_.library.unpin(*model, name); });
+  auto work = [this, model = *model, name] { return parts_.library.unpin(*model, name); };
+  Status done = co_await parts_.pool.run(work);
   if (!done) co_return Response::error(done.error());
   co_return pinned();
 }
@@ -453,8 +454,8 @@ Task<http::Response> LocalApi::post_gc(Request request) {
   if (auto it = body->find("target_bytes"); it != body->end() && it->is_number_unsigned()) {
     target = it->get<std::uint64_t>();
   }
-  auto plan = co_await parts_.pool.run(
-      [this, target, dry_run] { return collect_garbage(parts_.store, target, dry_run); });
+  auto work = [this, target, dry_run] { return collect_garbage(parts_.store, target, dry_run); };
+  auto plan = co_await parts_.pool.run(work);
   if (!plan) co_return Response::error(plan.error());
   if (!dry_run) {
     for (const content::Digest& blob : plan->evicted) {

@@ -219,8 +219,9 @@ class LaneServer::Worker {
     while (!range.empty()) {
       ByteRange chunk{range.offset, std::min(range.length, kSendChunk)};
       if (!resident(file, chunk)) {
+        auto work = [file, chunk] { read_ahead(file, chunk); };
         // On the pool, so that a cold disk does not hold up the thread's other connections.
-        (void)co_await pool_.run([file, chunk] { read_ahead(file, chunk); });
+        (void)co_await pool_.run(work);
       }
       if (!co_await send(connection->stream, file, chunk, cls)) co_return false;
       range = {chunk.end(), range.length - chunk.length};

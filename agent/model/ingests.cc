@@ -63,7 +63,8 @@ bool Ingests::cancel(const std::string& id) {
 }
 
 Task<void> Ingests::run(std::shared_ptr<Job> job) {
-  Result<Outcome> outcome = co_await pool_.run([this, job] { return work(*job); });
+  auto reading = [this, job] { return work(*job); };
+  Result<Outcome> outcome = co_await pool_.run(reading);
   job->file.reset();
   job->ended = true;
   job->ended_at = std::chrono::steady_clock::now();

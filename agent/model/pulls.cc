@@ -221,6 +221,15 @@ Task<Status> Pulls::work(Pull* pull) {
     pull->view.bytes_done += part.done;
   }
   changed(*pull);
+  bool has_empty = std::any_of(pull->parts.begin(), pull->parts.end(),
+                               [](const auto& entry) { return entry.second.size == 0; });
+  if (has_empty) {
+    // Nobody has to be asked for no bytes, but readers open the blob like any other.
+    auto make = [this] { return store_bytes(store_, "", {}, {}); };
+    auto made = co_await pool_.run(make);
+    if (!made) co_return fail(made.error().with_context("storing an empty file"));
+    inventory_.set(**made);
+  }
   std::vector<content::Digest> digests;
   for (const auto& [digest, part] : pull->parts) digests.push_back(digest);
   for (const content::Digest& digest : digests) {
@@ -234,14 +243,14 @@ Task<Status> Pulls::work(Pull* pull) {
   if (pull->pin) {
     std::string name =
         pull->view.reference.empty() ? pull->view.manifest.str() : pull->view.reference;
-    co_return co_await pool_.run(
-        [this, model = pull->model, name] { return library_.pin(*model, name); });
+    auto work = [this, model = pull->model, name] { return library_.pin(*model, name); };
+    co_return co_await pool_.run(work);
   }
   co_return Status{};
 }
 
 // Waits before a call is made again; says meanwhile what for.
-Task<Status> Pulls::pause(Pull* pull, const Error& why, std::string doing) {
+Task<Status> Pulls::pause(Pull* pull, Error why, std::string doing) {
   pull->doing = std::move(doing) + " (" + why.message() + ")";
   (void)co_await sleep_until(Deadline::after(milliseconds(500)), &pull->stop);
   if (pull->stop.is_set() || stop_.is_set()) co_return fail(Errc::kCancelled, "cancelled");
@@ -275,8 +284,8 @@ Task<Result<std::shared_ptr<const Library::Model>>> Pulls::find_model(Pull* pull
   for (;;) {
     Result<std::string> bytes = fail(Errc::kNotFound, "");
     if (library_.find(*digest)) {
-      bytes = co_await pool_.run(
-          [this, digest] { return read_whole(store_, *digest, content::kMaxManifestSize); });
+      auto work = [this, digest] { return read_whole(store_, *digest, content::kMaxManifestSize); };
+      bytes = co_await pool_.run(work);
     }
     if (!bytes) {
       auto answer = co_await catalogue_.manifest(*digest, Deadline::after(kCallTimeout));
@@ -289,8 +298,8 @@ Task<Result<std::shared_ptr<const Library::Model>>> Pulls::find_model(Pull* pull
         continue;
       }
     }
-    auto model = co_await pool_.run(
-        [this, name, text = std::move(*bytes)] { return library_.record(name, text, {}); });
+    auto work = [this, name, text = std::move(*bytes)] { return library_.record(name, text, {}); };
+    auto model = co_await pool_.run(work);
     pull->doing.clear();
     if (model) inventory_.set_complete(*digest, (*store_.info(*digest)).size);
     co_return model;
@@ -300,7 +309,8 @@ Task<Result<std::shared_ptr<const Library::Model>>> Pulls::find_model(Pull* pull
 Task<Status> Pulls::begin_part(Pull* pull, content::Digest digest) {
   const Part part = pull->parts.at(digest);
   std::shared_ptr<store::Blob> blob;
-  auto found = co_await pool_.run([this, digest] { return store_.find(digest); });
+  auto work = [this, digest] { return store_.find(digest); };
+  auto found = co_await pool_.run(work);
   if (found) blob = *found;
   while (!blob) {
     auto table =
@@ -310,9 +320,10 @@ Task<Status> Pulls::begin_part(Pull* pull, content::Digest digest) {
       SHOAL_CO_TRY(co_await pause(pull, table.error(), "the piece table of " + part.path));
       continue;
     }
-    auto created = co_await pool_.run([this, table = std::move(*table)] {
+    auto create = [this, table = std::move(*table)] {
       return store_.create(table, store::Reservation::kFull);
-    });
+    };
+    auto created = co_await pool_.run(create);
     if (created) {
       blob = *created;
     } else if (created.error().code() == Errc::kConflict) {

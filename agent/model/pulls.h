@@ -119,7 +119,7 @@ class Pulls : OneThreadOnly {
   Task<Status> work(Pull* pull);
   Task<Result<std::shared_ptr<const Library::Model>>> find_model(Pull* pull);
   Task<Status> begin_part(Pull* pull, content::Digest digest);
-  Task<Status> pause(Pull* pull, const Error& why, std::string doing);
+  Task<Status> pause(Pull* pull, Error why, std::string doing);
   void end(Pull& pull, api::PullState state, std::optional<Error> error);
   void changed(Pull& pull);
   bool wanted_elsewhere(const content::Digest& blob, const Pull* except) const;

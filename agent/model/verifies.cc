@@ -55,18 +55,20 @@ std::string Verifies::start(std::shared_ptr<const Library::Model> model) {
 
 Task<Result<std::uint32_t>> Verifies::step(std::shared_ptr<store::Blob> blob,
                                            content::PieceRange pieces) {
-  co_return co_await pool_.run([blob, pieces]() -> Result<std::uint32_t> {
+  auto work = [blob, pieces]() -> Result<std::uint32_t> {
     Result<content::PieceSet> bad = blob->scrub(pieces);
     if (!bad) return fail(bad.error());
     return bad->count();
-  });
+  };
+  co_return co_await pool_.run(work);
 }
 
 Task<void> Verifies::run(std::shared_ptr<Job> job, std::shared_ptr<const Library::Model> model) {
   VerifyView& view = job->view;
   for (const content::ModelFile& file : model->manifest.files) view.bytes_total += file.size;
   for (const content::ModelFile& file : model->manifest.files) {
-    auto found = co_await pool_.run([this, digest = file.digest] { return blobs_.find(digest); });
+    auto work = [this, digest = file.digest] { return blobs_.find(digest); };
+    auto found = co_await pool_.run(work);
     if (!found) {
       // A file that is not here has no bytes that could be bad.
       view.bytes_done += file.size;
@@ -112,7 +114,8 @@ Task<void> Verifies::scrub() {
   store::Scrub* running = &scrub;
   Deadline next = Deadline::after(kScrubPause);
   while (co_await sleep_until(next, &stop_)) {
-    auto step = co_await pool_.run([running] { return running->step(Deadline::Clock::now()); });
+    auto work = [running] { return running->step(Deadline::Clock::now()); };
+    auto step = co_await pool_.run(work);
     if (!step) {
       next = Deadline::after(kScrubPause);
       continue;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/base/unique_fd.h"
+#include "core/http/url.h"
 
 namespace shoal::agent {
 namespace {
@@ -28,7 +29,11 @@ struct OpenFile {
 };
 
 Result<OpenFile> open_file(const std::string& url, const AllowList& allow) {
-  std::string path = url.substr(url.find(':') + 1);
+  constexpr std::string_view kPrefix = "file://";
+  if (!url.starts_with(kPrefix)) return fail(Errc::kInvalid, "'" + url + "' is not a file:// URL");
+  Result<std::string> decoded = http::percent_decode(std::string_view(url).substr(kPrefix.size()));
+  if (!decoded) return fail(decoded.error());
+  const std::string& path = *decoded;
   // The check is on the real path: a symlink inside an allowed directory must not lead out of it.
   char resolved[PATH_MAX];
   if (::realpath(path.c_str(), resolved) == nullptr) {

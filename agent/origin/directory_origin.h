@@ -16,7 +16,7 @@ class DirectoryOrigin final : public Origin {
   // `allow` must outlive the origin.
   explicit DirectoryOrigin(const AllowList& allow) : allow_(allow) {}
 
-  bool handles(std::string_view scheme) const override { return scheme == "dir"; }
+  bool handles(std::string_view scheme) const override { return scheme == "file"; }
   OriginStatus probe(const std::string& url, OriginFile& file, const CancelFlag& cancel) override;
   OriginStatus read(const OriginFile& file, ByteRange range, const OriginSink& sink,
                     const CancelFlag& cancel) override;

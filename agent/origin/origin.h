@@ -45,7 +45,7 @@ class Origin {
  public:
   virtual ~Origin() = default;
 
-  // Does this origin answer for URLs of that scheme ("dir", "http", "https")?
+  // Does this origin answer for URLs of that scheme ("file", "http", "https")?
   virtual bool handles(std::string_view scheme) const = 0;
 
   // Looks at the file without reading it and fills in size and version.
@@ -63,7 +63,7 @@ class Origin {
                             const CancelFlag& cancel) = 0;
 };
 
-// "https" of "https://host/…", "dir" of "dir:/srv/models"; empty if there is none.
+// "https" of "https://host/…", "file" of "file:///srv/models"; empty if there is none.
 std::string_view scheme_of(std::string_view url);
 
 }  // namespace shoal::agent

@@ -4,8 +4,10 @@
 // needs <utility> first, and only here is the order certain.
 //
 // Rules (they have no compiler behind them): parameters of a coroutine are values, or pointers and
-// spans whose lifetime the comment states; a lambda with captures is never a coroutine; no lock and
-// no iterator lives across a co_await; background work belongs to a TaskGroup.
+// spans whose lifetime the comment states; a lambda with captures is never a coroutine; a lambda
+// with captures, or a braced temporary, never stands inside a co_await expression, because g++ 12
+// destroys it twice (name it on the line before); no lock and no iterator lives across a co_await;
+// background work belongs to a TaskGroup.
 #pragma once
 
 // clang-format off

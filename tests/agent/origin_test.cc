@@ -54,7 +54,7 @@ class DirectoryOriginTest : public ::testing::Test {
   void write(const std::string& name, const std::string& text) {
     std::ofstream(root_ + "/" + name, std::ios::trunc) << text;
   }
-  std::string url(const std::string& name) { return "dir:" + root_ + "/" + name; }
+  std::string url(const std::string& name) { return "file://" + root_ + "/" + name; }
 
   std::string root_;
 };
@@ -102,8 +102,8 @@ TEST_F(DirectoryOriginTest, SaysThatAFileOrAccessIsMissing) {
   OriginFile file;
   CancelFlag cancel{false};
   EXPECT_EQ(origin.probe(url("none"), file, cancel).status.error().code(), Errc::kNotFound);
-  EXPECT_EQ(origin.probe("dir:/etc/passwd", file, cancel).status.error().code(), Errc::kDenied);
-  EXPECT_EQ(origin.probe("dir:" + root_, file, cancel).status.error().code(), Errc::kInvalid);
+  EXPECT_EQ(origin.probe("file:///etc/passwd", file, cancel).status.error().code(), Errc::kDenied);
+  EXPECT_EQ(origin.probe("file://" + root_, file, cancel).status.error().code(), Errc::kInvalid);
 }
 
 TEST_F(DirectoryOriginTest, StopsWhenTheSinkFailsOrTheReadIsCancelled) {
