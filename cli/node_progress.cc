@@ -12,6 +12,7 @@ Bar::State bar_state(api::NodePhase phase) {
     case api::NodePhase::kAbsent:
     case api::NodePhase::kOrdered:
     case api::NodePhase::kQueued:
+    case api::NodePhase::kPartial:
       return Bar::State::kWaiting;
     case api::NodePhase::kRunning:
       return Bar::State::kRunning;
@@ -107,6 +108,8 @@ std::string_view phase_name(api::NodePhase phase) {
       return "queued";
     case api::NodePhase::kRunning:
       return "running";
+    case api::NodePhase::kPartial:
+      return "partial";
     case api::NodePhase::kComplete:
       return "complete";
     case api::NodePhase::kFailed:
@@ -132,6 +135,8 @@ std::string reason_of(const api::NodeProgress& node) {
       return "other pulls of this node come first";
     case api::NodePhase::kRunning:
       return "still running";
+    case api::NodePhase::kPartial:
+      return "holds a part and does not fetch the rest";
     case api::NodePhase::kComplete:
       return "";
     case api::NodePhase::kFailed:

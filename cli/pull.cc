@@ -110,7 +110,10 @@ class Pull final : public Verb {
       ProgressView view = view_of_pull(*progress, reference);
       switch (progress->phase) {
         case PullProgress::Phase::kRunning:
-          display->update(view, Clock::now());
+          // Before the manifest is known there is nothing to show but what it waits for.
+          if (view.total.total != 0 || !view.total.note.empty()) {
+            display->update(view, Clock::now());
+          }
           continue;
         case PullProgress::Phase::kComplete:
           display->finish(view);

@@ -173,14 +173,14 @@ Result<Written> TargetTree::write(const content::RelativePath& path, int source,
     ::unlinkat(folder->get(), temporary.c_str(), 0);
     return fail(error.with_context(path.str()));
   };
-  Written written = Written::kReflink;
+  Written written = Written::kCopy;
   if (size == 0 || ::ioctl(out.get(), FICLONE, source) != 0) {
-    if (size != 0) written = Written::kCopy;
     if (Status copied = copy_all(source, out.get(), size, advance); !copied) {
       return give_up(copied.error());
     }
-  } else if (!advance(size)) {
-    return give_up(Error(Errc::kCancelled, "interrupted"));
+  } else {
+    written = Written::kReflink;
+    if (!advance(size)) return give_up(Error(Errc::kCancelled, "interrupted"));
   }
   struct stat status {};
   if (::fstat(out.get(), &status) != 0) return give_up(errno_error("fstat", errno));

@@ -21,7 +21,8 @@ TEST(Selector, IsAllOrIdsOrLabels) {
 TEST(NodeProgress, EveryUnfinishedNodeHasAReason) {
   for (api::NodePhase phase :
        {api::NodePhase::kAbsent, api::NodePhase::kOrdered, api::NodePhase::kQueued,
-        api::NodePhase::kRunning, api::NodePhase::kFailed, api::NodePhase::kCancelled}) {
+        api::NodePhase::kRunning, api::NodePhase::kPartial, api::NodePhase::kFailed,
+        api::NodePhase::kCancelled}) {
     api::NodeProgress node;
     node.state = phase;
     EXPECT_FALSE(reason_of(node).empty()) << phase_name(phase);
