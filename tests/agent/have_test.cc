@@ -13,7 +13,7 @@
 #include "agent/swarm/have_poller.h"
 #include "tests/agent/lane_fixture.h"
 #include "tests/agent/raw_client.h"
-#include "tests/core/http/test_certificates.h"
+#include "tests/agent/test_cluster.h"
 #include "tests/fakes/scripted_server.h"
 
 namespace shoal::agent {
@@ -339,19 +339,19 @@ TEST_F(HaveBoardTest, APollerSaysThatNobodyListens) {
 }
 
 TEST(HavePollerTls, AsksThePeerWithItsCertificate) {
-  http::TestCa ca;
+  TestCluster ca;
   TempStore store;
-  ServerEnd server(*store, {.tls = ca.context(http::node_identity("server"))});
+  ServerEnd server(*store, {.tls = ca.node("server")});
   server.on_board([](HaveBoard& board) { board.set(kBlob, kLayout, set_of({PieceIndex(0), 10})); });
   Neighbour neighbour;
   neighbour.set_interest({swarm::blob_key(kBlob)});
-  Polling polling(server.peer(), neighbour, ca.context(http::node_identity("asker")));
+  Polling polling(server.peer(), neighbour, ca.node("asker"));
   EXPECT_EQ(neighbour.next().what, "answers");
   EXPECT_EQ(neighbour.next().entries.at(0).kind, HaveKind::kComplete);
   PeerAddress misnamed{"somebody", server.peer().lane};
   Neighbour second;
   second.set_interest({swarm::blob_key(kBlob)});
-  Polling refused(misnamed, second, ca.context(http::node_identity("asker")));
+  Polling refused(misnamed, second, ca.node("asker"));
   EXPECT_EQ(second.next().what, "silent");
 }
 

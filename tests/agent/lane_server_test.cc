@@ -8,7 +8,7 @@
 
 #include "tests/agent/lane_fixture.h"
 #include "tests/agent/raw_client.h"
-#include "tests/core/http/test_certificates.h"
+#include "tests/agent/test_cluster.h"
 
 namespace shoal::agent {
 namespace {
@@ -203,8 +203,8 @@ TEST(LaneServer, SaysBusyWhenTheUploadSlotsAreTaken) {
 
 TEST(LaneServer, StopsWhileAPeerDoesNotFinishItsHandshake) {
   TempStore store;
-  http::TestCa ca;
-  ServerEnd server(*store, {.tls = ca.context(http::node_identity("server"))});
+  TestCluster ca;
+  ServerEnd server(*store, {.tls = ca.node("server")});
   RawClient silent(server.peer().lane.port);
   silent.send("\x16");
   // Served by the same thread, or by the other: what is in its handshake has surely been taken.

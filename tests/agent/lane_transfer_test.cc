@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "tests/agent/lane_fixture.h"
-#include "tests/core/http/test_certificates.h"
+#include "tests/agent/test_cluster.h"
 
 namespace shoal::agent {
 namespace {
@@ -16,12 +16,12 @@ using swarm::Outcome;
 
 class LaneTransfer : public ::testing::TestWithParam<bool> {
  protected:
-  static http::TestCa& ca() {
-    static http::TestCa one;
+  static TestCluster& ca() {
+    static TestCluster one;
     return one;
   }
   std::shared_ptr<http::TlsContext> tls(const std::string& node) {
-    return GetParam() ? ca().context(http::node_identity(node)) : nullptr;
+    return GetParam() ? ca().node(node) : nullptr;
   }
   ServerOptions server_options() { return {.tls = tls("server")}; }
 
@@ -255,11 +255,11 @@ INSTANTIATE_TEST_SUITE_P(, LaneTransfer, ::testing::Bool(),
                          [](const auto& test) { return test.param ? "Tls" : "Plain"; });
 
 TEST(LaneTls, APeerWithAnotherNameIsRefused) {
-  http::TestCa ca;
+  TestCluster ca;
   TempStore from;
   TempStore to;
-  ServerEnd server(*from, {.tls = ca.context(http::node_identity("impostor"))});
-  ClientEnd client(ca.context(http::node_identity("asker")));
+  ServerEnd server(*from, {.tls = ca.node("impostor")});
+  ClientEnd client(ca.node("asker"));
   TestBlob blob = make_blob(64 * kKiB, 1);
   from.full(blob);
   auto stored = to.empty(blob);
@@ -271,12 +271,12 @@ TEST(LaneTls, APeerWithAnotherNameIsRefused) {
 }
 
 TEST(LaneTls, ACertificateOfAnotherClusterIsRefused) {
-  http::TestCa ours;
-  http::TestCa theirs;
+  TestCluster ours;
+  TestCluster theirs;
   TempStore from;
   TempStore to;
-  ServerEnd server(*from, {.tls = ours.context(http::node_identity("server"))});
-  ClientEnd client(theirs.context(http::node_identity("asker")));
+  ServerEnd server(*from, {.tls = ours.node("server")});
+  ClientEnd client(theirs.node("asker"));
   TestBlob blob = make_blob(64 * kKiB, 1);
   from.full(blob);
   client.fetch(1, to.empty(blob), {PieceIndex(0), 1}, server.peer());
