@@ -30,6 +30,9 @@ namespace {
 constexpr std::size_t kSendfileChunk = 8 << 20;
 // Read and encrypted at once on TLS: a multiple of the 16 KiB record that stays in the L2 cache.
 constexpr std::size_t kEncryptChunk = 256 << 10;
+// How much ciphertext one system call may bring, several records; OpenSSL's own default is one. The
+// memory is given back whenever nothing is left in it.
+constexpr std::size_t kReadAhead = 128 << 10;
 constexpr std::size_t kPage = 4096;
 
 Error connection_error(const char* what, int errno_value) {
@@ -469,6 +472,7 @@ Task<Status> Stream::Impl::handshake(std::shared_ptr<TlsContext> tls, bool serve
   }
   // Large reads: one system call for many records, instead of two for each.
   SSL_set_read_ahead(ssl_.get(), 1);
+  SSL_set_default_read_buffer_len(ssl_.get(), kReadAhead);
   next_rekey_ = tls_->options().rekey_after_bytes;
   co_return check_peer(expected);
 }
