@@ -91,9 +91,9 @@ struct ResponseHead {
 Task<Result<ResponseHead>> read_response_head(Stream* stream, ReadBuffer* buffer,
                                               std::size_t max_head, Deadline deadline);
 
-// Reads a whole response with a Content-Length. `head_request`: answer to HEAD, no body follows. Interim
-// 1xx answers are skipped. `keep_alive` says whether the connection can be used again. Errors:
-// corrupt (not HTTP, larger than the limits), and as above.
+// Reads a whole response with a Content-Length. `head_request`: answer to HEAD, no body follows.
+// Interim 1xx answers are skipped. `keep_alive` says whether the connection can be used again.
+// Errors: corrupt (not HTTP, larger than the limits), and as above.
 struct IncomingResponse {
   Response response;
   bool keep_alive = false;

@@ -14,7 +14,7 @@
 #include "core/async/task_group.h"
 #include "core/http/socket.h"
 #include "core/http/stream.h"
-#include "tests/core/http/test_certificates.h"
+#include "tests/fakes/test_certificates.h"
 
 namespace shoal::http {
 
