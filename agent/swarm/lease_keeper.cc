@@ -157,8 +157,8 @@ Task<void> LeaseKeeper::run() {
       request.progress.push_back({blob, std::move(pieces)});
     }
     for (const Ask& one : asks) {
-      request.asks.push_back(
-          {to_api(one.ask.kind), one.blob, one.ask.bytes, one.ask.candidates, one.ask.urgent});
+      request.asks.push_back({to_api(one.ask.kind), one.blob, one.ask.bytes, one.ask.candidates,
+                              one.ask.urgent, one.ask.starved});
     }
     Result<api::LeaseResponse> response =
         co_await tracker_.leases(std::move(request), Deadline::after(kAnswerTimeout));

@@ -22,6 +22,7 @@ void visit(V& v, LeaseAsk& m) {
   v.number("bytes", m.bytes, content::kMaxBlobSize, detail::kRequired);
   v.list("candidates", m.candidates, kMaxCandidates);
   v.flag("urgent", m.urgent);
+  v.flag("starved", m.starved);
 }
 
 template <class V>

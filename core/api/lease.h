@@ -26,7 +26,8 @@ struct LeaseAsk {
   std::uint64_t bytes = 0;  // required: about how much; less may be granted
   // What the asker could use, in its order of preference. Empty, for origin leases only: anything.
   std::vector<content::PieceRange> candidates = {};
-  bool urgent = false;  // somebody is blocked on these pieces
+  bool urgent = false;   // somebody is blocked on these pieces
+  bool starved = false;  // looked for in vain among the peers that say to have them
 
   friend bool operator==(const LeaseAsk&, const LeaseAsk&) = default;
 };

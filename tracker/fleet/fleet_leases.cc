@@ -147,6 +147,7 @@ api::LeaseAnswer Fleet::answer(const Node& node, const api::LeaseAsk& ask, swarm
   question.bytes = ask.bytes;
   question.candidates = within(ask.candidates, blob);
   question.urgent = ask.urgent;
+  question.starved = ask.starved;
   if (question.candidates.empty() &&
       (!ask.candidates.empty() || ask.kind == api::LeaseKind::kRack)) {
     out.reason = api::LeaseReason::kTaken;
