@@ -1,0 +1,114 @@
+"""A fleet of real programs: a tracker and agents, started, asked and stopped by a test or benchmark."""
+
+import json
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+from benchlib.processes import free_ports, wait_until
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BIN = ROOT / "build" / "release" / "bin"
+
+
+class Agent:
+    """One shoal-agent. `node` is a benchlib Node (a network namespace) or None for this one."""
+
+    def __init__(self, fleet, name, node, host):
+        self.fleet = fleet
+        self.name = name
+        self.node = node
+        self.host = host
+        self.lane, self.admin = (6970, 6971) if node else free_ports(2)
+        self.directory = fleet.directory / name
+        self.runtime = fleet.runtime / name
+        self.socket = fleet.runtime / f"{name}.sock"
+        self.process = None
+
+    def start(self, *more):
+        """Starts, or starts again. The store stays from one life to the next."""
+        argv = [
+            BIN / "shoal-agent", "--insecure", "--tracker", self.fleet.url, "--node-id", self.name,
+            "--store", self.directory, "--runtime", self.runtime, "--socket", self.socket,
+            "--lane-listen", f"{self.host}:{self.lane}", "--advertise", f"{self.host}:{self.lane}",
+            "--admin-listen", f"{self.host}:{self.admin}", "--free-space-floor", "1",
+            *self.fleet.agent_flags, *more,
+        ]
+        self.process = self.fleet.programs.start(
+            f"{self.name}-{time.monotonic_ns()}", [str(word) for word in argv], node=self.node)
+        return self
+
+    def wait_ready(self, timeout=30):
+        # By the local socket, which is reached from every network namespace.
+        wait_until(f"{self.name} to be registered", lambda: self._connected(), timeout)
+        return self
+
+    def _connected(self):
+        if not self.process.running():
+            raise RuntimeError(f"{self.name} ended:\n{self.process.log_tail()}")
+        try:
+            return self.json("status", timeout=5)["tracker"]["connected"]
+        except (subprocess.SubprocessError, ValueError, KeyError):
+            return False
+
+    def run(self, *words, timeout=120, check=True):
+        """The shoal command against this agent."""
+        return subprocess.run([str(BIN / "shoal"), "--agent", str(self.socket), *map(str, words)],
+                              capture_output=True, text=True, timeout=timeout, check=check)
+
+    def json(self, *words, timeout=120, check=True):
+        """The JSON object that the command prints as its last line."""
+        return json.loads(self.run("--json", *words, timeout=timeout, check=check)
+                          .stdout.strip().splitlines()[-1])
+
+    def metrics(self):
+        """All samples of /metrics by name and labels. Only without a network namespace."""
+        with urllib.request.urlopen(f"http://{self.host}:{self.admin}/metrics", timeout=5) as page:
+            lines = page.read().decode().splitlines()
+        return {name: float(value) for name, value in
+                (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))}
+
+
+class Fleet:
+    """A tracker and its agents, plain, on loopback or in network namespaces.
+
+    `programs` is a Supervisor, which stops everything. `tracker_node` and the values of `agents`
+    (a dict from name to Node or None) say where each runs.
+    """
+
+    def __init__(self, programs, directory, runtime, agents, tracker_node=None, agent_flags=()):
+        self.programs = programs
+        self.directory = Path(directory)
+        self.runtime = Path(runtime)
+        self.runtime.mkdir(parents=True, exist_ok=True)
+        self.agent_flags = agent_flags
+        self.tracker_node = tracker_node
+        self.tracker_host = tracker_node.address if tracker_node else "127.0.0.1"
+        self.tracker_port, self.tracker_admin = (6969, 6968) if tracker_node else free_ports(2)
+        self.url = f"http://{self.tracker_host}:{self.tracker_port}"
+        self.tracker = None
+        self.agents = {
+            name: Agent(self, name, node, node.address if node else "127.0.0.1")
+            for name, node in agents.items()
+        }
+
+    def __getitem__(self, name):
+        return self.agents[name]
+
+    def start_tracker(self):
+        self.tracker = self.programs.start(
+            f"tracker-{time.monotonic_ns()}",
+            [str(BIN / "shoal-tracker"), "--insecure",
+             "--listen", f"{self.tracker_host}:{self.tracker_port}",
+             "--admin-listen", f"{self.tracker_host}:{self.tracker_admin}",
+             "--data", str(self.directory / "tracker")], node=self.tracker_node)
+        self.tracker.wait_for_port(self.tracker_port, self.tracker_host, node=self.tracker_node)
+
+    def start(self):
+        self.start_tracker()
+        for agent in self.agents.values():
+            agent.start()
+        for agent in self.agents.values():
+            agent.wait_ready()
+        return self
