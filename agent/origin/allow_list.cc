@@ -143,6 +143,7 @@ Result<AllowList> AllowList::parse(std::span<const std::string> entries) {
     if (host.host.starts_with("*.")) {
       host.below = true;
       host.host.erase(0, 1);
+      if (host.host.size() == 1) return bad("every name is not a limit");
     }
     if (!valid_host(host.host)) return bad("not a host name");
     list.hosts_.push_back(std::move(host));
