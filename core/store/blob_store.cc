@@ -206,7 +206,8 @@ void BlobStore::load_blob(const std::string& hex) {
     return;
   }
   std::lock_guard lock(mutex_);
-  entries_.emplace((*entry)->meta.digest, *std::move(entry));
+  const content::Digest digest = (*entry)->meta.digest;
+  entries_.emplace(digest, *std::move(entry));
 }
 
 Result<std::unique_ptr<BlobStore::Entry>> BlobStore::read_entry(const std::string& hex) {

@@ -238,7 +238,8 @@ void Control::died(const std::string& node, const std::string& epoch, std::strin
 
 void Control::check(std::vector<Fleet::Suspect> suspects) {
   for (Fleet::Suspect& suspect : suspects) {
-    tasks_.spawn("check " + suspect.node, check_suspect(std::move(suspect)));
+    std::string name = "check " + suspect.node;
+    tasks_.spawn(std::move(name), check_suspect(std::move(suspect)));
   }
 }
 

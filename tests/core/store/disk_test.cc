@@ -22,7 +22,7 @@ using content::PieceIndex;
 FileSystem& fs() { return real_file_system(); }
 
 // Mounting is the one thing here that needs a privilege, and the one reason to skip.
-#define SKIP_WITHOUT_MOUNTS()                                                               \
+#define SHOAL_SKIP_WITHOUT_MOUNTS()                                                         \
   if (::geteuid() != 0 || ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) \
   GTEST_SKIP() << "mounting a file system needs root with CAP_SYS_ADMIN"
 
@@ -130,7 +130,7 @@ TEST(StoreOnDisk, LivesOnTheTemporaryDirectory) {
 }
 
 TEST(StoreOnDisk, SharesBlocksOnXfs) {
-  SKIP_WITHOUT_MOUNTS();
+  SHOAL_SKIP_WITHOUT_MOUNTS();
   fakes::TempDirectory directory;
   Mount xfs;
   ASSERT_NO_FATAL_FAILURE(
@@ -143,7 +143,7 @@ TEST(StoreOnDisk, SharesBlocksOnXfs) {
 }
 
 TEST(StoreOnDisk, CopiesOnExt4) {
-  SKIP_WITHOUT_MOUNTS();
+  SHOAL_SKIP_WITHOUT_MOUNTS();
   fakes::TempDirectory directory;
   Mount ext4;
   ASSERT_NO_FATAL_FAILURE(
@@ -152,7 +152,7 @@ TEST(StoreOnDisk, CopiesOnExt4) {
 }
 
 TEST(StoreOnDisk, CopiesOnTmpfs) {
-  SKIP_WITHOUT_MOUNTS();
+  SHOAL_SKIP_WITHOUT_MOUNTS();
   fakes::TempDirectory directory;
   Mount tmpfs;
   ASSERT_NO_FATAL_FAILURE(tmpfs.tmpfs(directory / "tmpfs", 64 * kMiB));
@@ -203,7 +203,7 @@ void put_ballast(const std::string& path, std::uint64_t size) {
 }
 
 TEST(StoreOnDisk, SurvivesAFullTmpfs) {
-  SKIP_WITHOUT_MOUNTS();
+  SHOAL_SKIP_WITHOUT_MOUNTS();
   fakes::TempDirectory directory;
   Mount tmpfs;
   ASSERT_NO_FATAL_FAILURE(tmpfs.tmpfs(directory / "tmpfs", 16 * kMiB));
@@ -212,7 +212,7 @@ TEST(StoreOnDisk, SurvivesAFullTmpfs) {
 }
 
 TEST(StoreOnDisk, SurvivesAFullExt4) {
-  SKIP_WITHOUT_MOUNTS();
+  SHOAL_SKIP_WITHOUT_MOUNTS();
   fakes::TempDirectory directory;
   Mount ext4;
   ASSERT_NO_FATAL_FAILURE(
@@ -222,7 +222,7 @@ TEST(StoreOnDisk, SurvivesAFullExt4) {
 }
 
 TEST(StoreOnDisk, AFullRuntimeDirectoryFailsCreationAndNothingElse) {
-  SKIP_WITHOUT_MOUNTS();
+  SHOAL_SKIP_WITHOUT_MOUNTS();
   fakes::TempDirectory directory;
   Mount tmpfs;
   ASSERT_NO_FATAL_FAILURE(tmpfs.tmpfs(directory / "tmpfs", 64 * kKiB));
