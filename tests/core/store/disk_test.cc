@@ -305,8 +305,11 @@ TEST(StoreOnDisk, HugeSparseBlobsTakeLittleMemory) {
   for (const auto& blob : blobs) ASSERT_TRUE(blob->sync());
   const std::uint64_t after = anonymous_bytes();
   std::cout << "anonymous memory grew by " << (after - std::min(before, after)) / kKiB << " KiB\n";
-  // Four tables alone are 6.3 MiB: they are mapped, not copied. The allocator may keep one.
+  // Four tables alone are 6.3 MiB: they are mapped, not copied. The allocator may keep one; that of
+  // AddressSanitizer keeps everything that was ever freed, so there the figure means nothing.
+#ifndef __SANITIZE_ADDRESS__
   EXPECT_LT(after, before + 4 * kMiB);
+#endif
   EXPECT_EQ((*store)->space().use.used, 16 * data.size());
   EXPECT_EQ(blobs[0]->have_count(), 4u);
 }
