@@ -47,7 +47,10 @@ TrackerLink::Options link_options(const Settings& settings, const std::string& e
   options.tracker = tracker_of(settings, std::move(tls));
   options.node = settings.node_id;
   options.epoch = epoch;
-  options.advertise = settings.advertise;
+  // Without a host the tracker takes the address from which it is called.
+  options.advertise = settings.advertise.empty() ? ":" + std::to_string(settings.lane_listen.port)
+                                                 : settings.advertise;
+  options.admin = ":" + std::to_string(settings.admin_listen.port);
   options.topology = topology_of(settings);
   options.labels = settings.labels;
   options.version = daemon::version();

@@ -154,6 +154,10 @@ void declare(daemon::Settings& table, Settings& v) {
     return list.error().message();
   });
   table.rule([&v]() -> std::optional<std::string> {
+    if (v.lane_listen.port != 0 && v.admin_listen.port != 0) return std::nullopt;
+    return "lane-listen, admin-listen: the port must be one that others can be told, not 0";
+  });
+  table.rule([&v]() -> std::optional<std::string> {
     if (v.advertise.empty()) return std::nullopt;
     Result<http::HostPort> address = http::parse_host_port(v.advertise);
     if (address && address->port != 0) return std::nullopt;

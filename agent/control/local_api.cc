@@ -1,5 +1,6 @@
 #include "agent/control/local_api.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -316,8 +317,8 @@ Task<http::Response> LocalApi::post_open(Request request) {
   Response response = answer({{"size", (*blob)->layout().size()},
                               {"piece_length", (*blob)->layout().piece_length()},
                               {"state", state}});
-  response.fds.emplace_back(::dup(lease->data_fd()));
-  response.fds.emplace_back(::dup(lease->ready_fd()));
+  response.fds.emplace_back(::fcntl(lease->data_fd(), F_DUPFD_CLOEXEC, 0));
+  response.fds.emplace_back(::fcntl(lease->ready_fd(), F_DUPFD_CLOEXEC, 0));
   if (!response.fds[0] || !response.fds[1]) {
     co_return Response::error(Error(Errc::kOverloaded, "the agent has no descriptor left"));
   }

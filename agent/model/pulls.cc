@@ -62,7 +62,14 @@ Task<void> Pulls::stop() {
 std::string Pulls::start(Request request) {
   assert_owner_thread();
   std::string id = request.id.empty() ? random_hex(8) : std::move(request.id);
-  if (pulls_.contains(id)) return id;
+  if (auto known = pulls_.find(id); known != pulls_.end()) {
+    // A tracker that orders what has ended here has lost the report: it gets another.
+    if (has_ended(known->second->view.state)) {
+      known->second->reported = false;
+      if (on_ended_) on_ended_();
+    }
+    return id;
+  }
   auto pull = std::make_shared<Pull>(executor_);
   pull->view.id = id;
   pull->view.version = 1;

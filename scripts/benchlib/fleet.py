@@ -26,12 +26,13 @@ class Agent:
         self.socket = fleet.runtime / f"{name}.sock"
         self.process = None
 
-    def start(self, *more):
+    def start(self, *more, advertise=True):
         """Starts, or starts again. The store stays from one life to the next."""
+        address = f"{self.host}:{self.lane}"
         argv = [
             BIN / "shoal-agent", "--insecure", "--tracker", self.fleet.url, "--node-id", self.name,
             "--store", self.directory, "--runtime", self.runtime, "--socket", self.socket,
-            "--lane-listen", f"{self.host}:{self.lane}", "--advertise", f"{self.host}:{self.lane}",
+            "--lane-listen", address, *(["--advertise", address] if advertise else []),
             "--admin-listen", f"{self.host}:{self.admin}", "--free-space-floor", "1",
             *self.fleet.agent_flags, *more,
         ]

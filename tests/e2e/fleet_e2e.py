@@ -135,6 +135,13 @@ class FleetTest(unittest.TestCase):
         wait_until("the refusal", lambda: "another live agent" in second.process.log_tail(50), 20)
         self.assertTrue(fleet["n1"].json("status")["tracker"]["connected"])
 
+    def test_an_agent_that_advertises_nothing_is_reached_where_it_calls_from(self):
+        fleet = self.fleet(1)
+        fleet["n1"].process.stop()
+        fleet["n1"].start(advertise=False).wait_ready()
+        node = fleet["n1"].json("nodes")["nodes"][0]
+        self.assertEqual(node["address"], f"127.0.0.1:{fleet['n1'].lane}")
+
     def test_agents_stop_in_order_when_asked(self):
         fleet = self.fleet(2)
         for agent in fleet.agents.values():
