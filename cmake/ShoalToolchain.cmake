@@ -23,7 +23,9 @@ endif()
 
 find_program(SHOAL_CCACHE ccache)
 if(SHOAL_CCACHE)
-  set(CMAKE_CXX_COMPILER_LAUNCHER "${SHOAL_CCACHE}")
+  # Paths are hashed relative to this tree, so that a second clone finds what the first has compiled.
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env "CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}"
+    CCACHE_NOHASHDIR=1 "${SHOAL_CCACHE}")
 endif()
 
 option(SHOAL_WARNINGS_AS_ERRORS "Fail the build on a warning" OFF)
