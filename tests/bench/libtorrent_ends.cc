@@ -1,10 +1,11 @@
-// The two ends of a BitTorrent transfer with libtorrent as it is packaged: the baseline of
-// scripts/bench lane.
+// The ends of a BitTorrent transfer with libtorrent as it is packaged: the baseline of scripts/bench
+// lane and swarm.
 //
 //   libtorrent_ends make --data FILE --piece-length N --torrent FILE     a v2 torrent of one file
-//   libtorrent_ends seed --torrent FILE --dir DIR --port P --settings FILE --variant NAME
-//   libtorrent_ends leech --torrent FILE --dir DIR --port P --settings FILE --variant NAME
-//                                                       prints {"seconds":S,"cpu":C}
+//   libtorrent_ends seed --torrent FILE --dir DIR --listen A:P --settings FILE --variant NAME
+//   libtorrent_ends leech --torrent FILE --dir DIR --listen A:P --peers A:P[,A:P…]
+//                         --settings FILE --variant NAME [--stay]
+//        prints {"seconds":S,"cpu":C,"finished":seconds since 1970}; with --stay it seeds from then on
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -23,8 +24,8 @@
 #include <libtorrent/torrent_handle.hpp>
 #include <libtorrent/torrent_info.hpp>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "tests/bench/arguments.h"
@@ -63,7 +64,7 @@ void apply(lt::settings_pack& pack, const json& settings) {
   }
 }
 
-lt::session_params params_of(const Arguments& arguments, const std::string& listen) {
+lt::session_params params_of(const Arguments& arguments) {
   std::ifstream file(arguments.get("settings"));
   const json all = json::parse(file);
   lt::session_params params;
@@ -80,7 +81,7 @@ lt::session_params params_of(const Arguments& arguments, const std::string& list
     }
   }
   if (!found) give_up("no such variant in the settings");
-  params.settings.set_str(lt::settings_pack::listen_interfaces, listen);
+  params.settings.set_str(lt::settings_pack::listen_interfaces, arguments.get("listen"));
   params.settings.set_int(lt::settings_pack::alert_mask,
                           lt::alert_category::status | lt::alert_category::error);
   return params;
@@ -94,18 +95,42 @@ lt::add_torrent_params torrent_of(const Arguments& arguments) {
   return torrent;
 }
 
-void seed(const Arguments& arguments) {
+// SIGTERM and SIGINT, which are from now on only waited for.
+sigset_t block_ends() {
   sigset_t ends;
   sigemptyset(&ends);
   sigaddset(&ends, SIGTERM);
   sigaddset(&ends, SIGINT);
   pthread_sigmask(SIG_BLOCK, &ends, nullptr);
-  lt::session session(params_of(arguments, "127.0.0.1:" + arguments.get("port")));
+  return ends;
+}
+
+void wait_for(const sigset_t& ends) {
+  int received = 0;
+  sigwait(&ends, &received);
+}
+
+void seed(const Arguments& arguments) {
+  sigset_t ends = block_ends();
+  lt::session session(params_of(arguments));
   lt::add_torrent_params torrent = torrent_of(arguments);
   torrent.flags |= lt::torrent_flags::seed_mode;
   session.add_torrent(std::move(torrent));
-  int received = 0;
-  sigwait(&ends, &received);
+  wait_for(ends);
+}
+
+std::vector<lt::tcp::endpoint> endpoints(const std::string& text) {
+  std::vector<lt::tcp::endpoint> out;
+  for (std::size_t at = 0; at < text.size();) {
+    std::size_t end = std::min(text.find(',', at), text.size());
+    std::string one = text.substr(at, end - at);
+    std::size_t colon = one.rfind(':');
+    if (colon == std::string::npos) give_up("'" + one + "' is not ADDRESS:PORT");
+    out.emplace_back(lt::make_address(one.substr(0, colon)),
+                     static_cast<std::uint16_t>(std::stoi(one.substr(colon + 1))));
+    at = end + 1;
+  }
+  return out;
 }
 
 double cpu_seconds() {
@@ -118,21 +143,30 @@ double cpu_seconds() {
 }
 
 void leech(const Arguments& arguments) {
-  lt::session session(params_of(arguments, "127.0.0.1:0"));
+  std::optional<sigset_t> ends;
+  if (arguments.has("stay")) ends = block_ends();
+  lt::session session(params_of(arguments));
   double cpu_before = cpu_seconds();
   auto before = std::chrono::steady_clock::now();
   lt::torrent_handle handle = session.add_torrent(torrent_of(arguments));
-  handle.connect_peer(
-      {lt::make_address("127.0.0.1"), static_cast<std::uint16_t>(arguments.number("port"))});
+  for (const lt::tcp::endpoint& peer : endpoints(arguments.get("peers"))) {
+    handle.connect_peer(peer);
+  }
   for (;;) {
-    if (session.wait_for_alert(std::chrono::seconds(60)) == nullptr) give_up("nothing happens");
+    if (session.wait_for_alert(std::chrono::minutes(10)) == nullptr) give_up("nothing happens");
     std::vector<lt::alert*> alerts;
     session.pop_alerts(&alerts);
     for (lt::alert* alert : alerts) {
       if (lt::alert_cast<lt::torrent_finished_alert>(alert) != nullptr) {
         double seconds =
             std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count();
-        std::printf("{\"seconds\":%.6f,\"cpu\":%.6f}\n", seconds, cpu_seconds() - cpu_before);
+        double finished =
+            std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch())
+                .count();
+        std::printf("{\"seconds\":%.6f,\"cpu\":%.6f,\"finished\":%.3f}\n", seconds,
+                    cpu_seconds() - cpu_before, finished);
+        std::fflush(stdout);
+        if (ends) wait_for(*ends);
         return;
       }
       if (auto* failed = lt::alert_cast<lt::torrent_error_alert>(alert)) {
