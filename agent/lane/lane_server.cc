@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <stop_token>
 #include <utility>
@@ -26,6 +27,8 @@ constexpr milliseconds kHeadTimeout{10'000};
 constexpr milliseconds kAcceptPause{100};
 // A peer that takes nothing for so long is cut off.
 constexpr milliseconds kSendTimeout{30'000};
+// What is read of a next request while a long poll waits.
+constexpr std::size_t kEarlyRead = 4 * 1024;
 constexpr std::uint64_t kMaxRange = 16 * kMiB;
 // How much is sent between two looks at the upload limit.
 constexpr std::uint64_t kPacedChunk = 64 * kKiB;
@@ -95,13 +98,28 @@ class LaneServer::Worker {
     http::Stream* stream;
     std::string peer;  // who gets the upload slot
   };
+  // The read of the next request while this one is answered.
+  struct EarlyRead {
+    explicit EarlyRead(Executor executor) : ended(std::move(executor)) {}
+    Condition ended;
+    bool under_way = false;  // a task borrows this, the stream and the buffer
+    bool at_end = false;     // the peer closed, or the connection broke
+  };
 
   Task<void> serve(UniqueFd socket, std::shared_ptr<Ending> ending) {
     std::unique_ptr<http::Stream> stream =
         co_await open(std::move(socket), ending->handshake.get_token());
     if (stream) {
       ending->stream = stream.get();
-      if (!stop_.is_set()) co_await serve_requests(stream.get());
+      if (!stop_.is_set()) {
+        http::ReadBuffer buffer;
+        EarlyRead early(thread_.executor());
+        co_await serve_requests(stream.get(), &buffer, &early);
+        if (early.under_way) {
+          stream->close();
+          (void)co_await early.ended.wait(Deadline::never());
+        }
+      }
       ending->stream = nullptr;
     }
     --server_.connections_;
@@ -124,12 +142,13 @@ class LaneServer::Worker {
     co_return std::move(*stream);
   }
 
-  Task<void> serve_requests(http::Stream* stream) {
-    http::ReadBuffer buffer;
+  Task<void> serve_requests(http::Stream* stream, http::ReadBuffer* buffer, EarlyRead* early) {
     const std::string by_certificate = stream->peer_identity().node;
     for (;;) {
-      auto incoming = co_await http::read_request(stream, &buffer, kLimits,
-                                                  Deadline::after(kIdleTimeout), kHeadTimeout);
+      Deadline idle = Deadline::after(kIdleTimeout);
+      if (early->under_way) (void)co_await early->ended.wait(idle);
+      if (early->under_way || early->at_end) co_return;
+      auto incoming = co_await http::read_request(stream, buffer, kLimits, idle, kHeadTimeout);
       if (!incoming) co_return;
       http::Response response;
       bool keep = incoming->keep_alive && !stop_.is_set();
@@ -147,7 +166,12 @@ class LaneServer::Worker {
           if (!keep) co_return;
           continue;
         }
-        response = co_await answer(&request);
+        if (request.path == "/v1/have" && request.method == "GET") {
+          response = co_await have(stream, buffer, early, std::move(request));
+          if (early->at_end) co_return;
+        } else {
+          response = answer(request);
+        }
       } else if (incoming->refusal != 0) {
         response = http::Response::error(Error(Errc::kInvalid, incoming->reason));
         response.status = incoming->refusal;
@@ -161,34 +185,61 @@ class LaneServer::Worker {
     }
   }
 
-  Task<http::Response> answer(http::Request* request) {
-    if (request->method != "GET") {
+  // A long poll. A peer that leaves meanwhile must not hold its connection until the answer is due,
+  // so the next request is read at the same time: that read sees the end.
+  Task<http::Response> have(http::Stream* stream, http::ReadBuffer* buffer, EarlyRead* early,
+                            http::Request request) {
+    auto asker = std::make_shared<LaneAsker>();
+    // With bytes of another request at hand the peer was there a moment ago, and its end is behind
+    // them.
+    if (buffer->empty()) {
+      early->under_way = true;
+      bool reads = tasks_.spawn("early read", read_early(stream, buffer, early, asker));
+      if (!reads) early->under_way = false;
+    }
+    co_return co_await asio::co_spawn(
+        server_.control_, backend_.have(std::move(request), std::move(asker)), asio::use_awaitable);
+  }
+
+  Task<void> read_early(http::Stream* stream, http::ReadBuffer* buffer, EarlyRead* early,
+                        std::shared_ptr<LaneAsker> asker) {
+    auto got = co_await stream->read_some(buffer->prepare(kEarlyRead), Deadline::never());
+    if (got) buffer->commit(*got);
+    const bool at_end = !got || *got == 0;
+    early->at_end = at_end;
+    early->under_way = false;
+    early->ended.notify_all();
+    if (!at_end) co_return;
+    asio::post(server_.control_, [&backend = backend_, asker = std::move(asker)] {
+      asker->gone = true;
+      backend.askers_left();
+    });
+  }
+
+  http::Response answer(const http::Request& request) {
+    if (request.method != "GET") {
       http::Response response =
           http::Response::error(Error(Errc::kInvalid, "the lane answers GET only"));
       response.status = 405;
-      co_return response;
+      return response;
     }
-    if (request->path == "/v1/identity") {
-      co_return http::Response::json("{\"node\":\"" + server_.options_.node + "\",\"epoch\":\"" +
-                                     server_.options_.epoch + "\"}");
+    if (request.path == "/v1/identity") {
+      return http::Response::json("{\"node\":\"" + server_.options_.node + "\",\"epoch\":\"" +
+                                  server_.options_.epoch + "\"}");
     }
-    if (request->path == "/v1/have") {
-      co_return co_await asio::co_spawn(server_.control_, backend_.have(std::move(*request)),
-                                        asio::use_awaitable);
-    }
-    if (request->path.starts_with("/v1/blobs/") && request->path.ends_with("/table")) {
-      std::string_view name = request->path;
+    if (request.path.starts_with("/v1/blobs/") && request.path.ends_with("/table")) {
+      std::string_view name = request.path;
       name.remove_prefix(std::string_view("/v1/blobs/").size());
       name.remove_suffix(std::string_view("/table").size());
       auto blob = find(name);
-      if (!blob) co_return http::Response::error(blob.error());
+      if (!blob) return http::Response::error(blob.error());
       std::vector<std::byte> bytes = (*blob)->table().serialise();
       http::Response response;
       response.headers.set("Content-Type", "application/octet-stream");
       response.body.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-      co_return response;
+      return response;
     }
-    co_return http::Response::error(Error(Errc::kNotFound, "no such resource on the lane"));
+    return http::Response::error(Error(Errc::kNotFound, "no such resource on the lane"));
   }
 
   Result<std::shared_ptr<store::Blob>> find(std::string_view name) {

@@ -27,13 +27,21 @@ class TlsContext;
 
 namespace shoal::agent {
 
-// What the lane answers from the control thread's knowledge.
+// Whoever waits for the answer to a long poll. Control thread only.
+struct LaneAsker {
+  bool gone = false;
+};
+
+// What the lane answers from the control thread's knowledge. All on the control thread.
 class LaneBackend {
  public:
   virtual ~LaneBackend() = default;
-  // The answer to GET /v1/have: called, and run, on the control thread. Ends early when the agent
-  // stops.
-  virtual Task<http::Response> have(http::Request request) = 0;
+  // The answer to GET /v1/have. Ends early, with whatever answer, when the asker is gone (see
+  // askers_left()) or the agent stops.
+  virtual Task<http::Response> have(http::Request request,
+                                    std::shared_ptr<const LaneAsker> asker) = 0;
+  // Some askers are `gone` now.
+  virtual void askers_left() = 0;
 };
 
 // Accepts on the control thread and deals connections out to the lane threads, where they stay.

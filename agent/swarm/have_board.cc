@@ -104,7 +104,8 @@ std::vector<swarm::HaveEntry> HaveBoard::collect(const std::vector<Asked>& asked
   return entries;
 }
 
-Task<http::Response> HaveBoard::have(http::Request request) {
+Task<http::Response> HaveBoard::have(http::Request request,
+                                     std::shared_ptr<const LaneAsker> asker) {
   Result<std::vector<Asked>> asked = parse_asked(request.query_value("blobs"));
   if (!asked) co_return http::Response::error(asked.error());
   std::string_view wait_text = request.query_value("wait");
@@ -116,7 +117,7 @@ Task<http::Response> HaveBoard::have(http::Request request) {
   }
   Deadline deadline = Deadline::after(std::clamp(milliseconds(wait), milliseconds(0), kMaxWait));
   std::vector<swarm::HaveEntry> entries = collect(*asked);
-  while (entries.empty() && !stop_.is_set()) {
+  while (entries.empty() && !stop_.is_set() && !asker->gone) {
     if (!co_await changed_.wait(deadline)) break;
     // Something changed, perhaps nothing that this asker cares about.
     if (collect(*asked).empty()) continue;

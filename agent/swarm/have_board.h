@@ -5,6 +5,7 @@
 #include "core/async/task.h"
 
 #include <cstdint>
+#include <memory>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
@@ -38,7 +39,8 @@ class HaveBoard final : public LaneBackend, OneThreadOnly {
   // Null if the blob is not on the board.
   const content::PieceSet* pieces(const content::Digest& blob) const;
 
-  Task<http::Response> have(http::Request request) override;
+  Task<http::Response> have(http::Request request, std::shared_ptr<const LaneAsker> asker) override;
+  void askers_left() override { changed_.notify_all(); }
 
   // Ends the waiting polls, and later ones at once.
   void close();

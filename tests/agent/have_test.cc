@@ -4,6 +4,9 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <filesystem>
+#include <iterator>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -31,6 +34,11 @@ const content::Digest kOther = content::digest_of("b");
 
 std::string item(const content::Digest& blob, std::uint64_t version) {
   return blob.hex().substr(0, 16) + "." + std::to_string(version);
+}
+
+std::size_t open_descriptors() {
+  std::filesystem::directory_iterator all("/proc/self/fd");
+  return static_cast<std::size_t>(std::distance(begin(all), end(all)));
 }
 
 PieceSet set_of(PieceRange pieces) {
@@ -179,6 +187,46 @@ TEST_F(HaveBoardTest, ClosingEndsTheWaitingPolls) {
               " HTTP/1.1\r\nHost: x\r\n\r\n");
   server_.on_board([](HaveBoard& board) { board.close(); });
   EXPECT_TRUE(entries(client.read()).empty());
+}
+
+TEST_F(HaveBoardTest, APollWhoseAskerHasGoneEndsAtOnceAndTheOthersWaitOn) {
+  set(kBlob, {PieceIndex(0), 1});
+  RawClient stays(port());
+  std::uint64_t version = entries(ask(stays, item(kBlob, 0)))[0].version;
+  std::string poll =
+      "GET /v1/have?wait=30000&blobs=" + item(kBlob, version) + " HTTP/1.1\r\nHost: x\r\n\r\n";
+  stays.send(poll);
+  std::size_t before = open_descriptors();
+  std::vector<std::unique_ptr<RawClient>> leave;
+  for (int i = 0; i < 20; ++i) {
+    leave.push_back(std::make_unique<RawClient>(port()));
+    EXPECT_EQ(leave.back()->get("/v1/identity").status, 200);  // accepted, so counted
+    leave.back()->send(poll);
+  }
+  EXPECT_GE(open_descriptors(), before + 40);
+  before += 4;  // a lane thread opens what it waits with when its first connection comes
+  leave.clear();
+  auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (open_descriptors() > before && std::chrono::steady_clock::now() < limit) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_LE(open_descriptors(), before);
+  server_.on_board([](HaveBoard& board) { board.add(kBlob, {PieceIndex(1), 1}); });
+  EXPECT_EQ(entries(stays.read()).size(), 1u);
+}
+
+TEST_F(HaveBoardTest, ARequestSentBehindAWaitingPollIsAnsweredAfterIt) {
+  set(kBlob, {PieceIndex(0), 1});
+  RawClient client(port());
+  std::uint64_t version = entries(ask(client, item(kBlob, 0)))[0].version;
+  std::string poll =
+      "GET /v1/have?wait=30000&blobs=" + item(kBlob, version) + " HTTP/1.1\r\nHost: x\r\n\r\n";
+  client.send(poll);
+  EXPECT_EQ(RawClient(port()).get("/v1/identity").status, 200);
+  client.send("GET /v1/identity HTTP/1.1\r\nHost: x\r\n\r\n");
+  server_.on_board([](HaveBoard& board) { board.add(kBlob, {PieceIndex(1), 1}); });
+  EXPECT_EQ(entries(client.read()).size(), 1u);
+  EXPECT_EQ(client.read().status, 200);
 }
 
 // What a poller told, and what it is to be interested in.
