@@ -133,6 +133,7 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
 
   // HavePoller::Listener
   std::vector<std::uint64_t> interest() override;
+  std::chrono::milliseconds gather() override;
   void peer_answers(const PeerAddress& peer) override;
   void peer_news(const PeerAddress& peer, std::vector<swarm::HaveEntry> entries) override;
   void peer_silent(const PeerAddress& peer, const Error& error) override;

@@ -12,6 +12,10 @@ namespace {
 
 // A peer that sent bad bytes is not used for so long, whatever the tracker says.
 constexpr std::chrono::minutes kBanTime{10};
+// How long peers gather their news for us: a message for each few pieces costs more than the pieces
+// when there is enough to fetch.
+constexpr std::chrono::milliseconds kGatherHungry{20};
+constexpr std::chrono::milliseconds kGatherFed{100};
 
 swarm::Time now() { return std::chrono::steady_clock::now(); }
 
@@ -63,6 +67,8 @@ std::vector<std::uint64_t> Fetcher::interest() {
   for (const auto& [key, id] : by_key_) keys.push_back(key);
   return keys;
 }
+
+std::chrono::milliseconds Fetcher::gather() { return downloads_.hungry() ? kGatherHungry : kGatherFed; }
 
 void Fetcher::interest_changed() {
   // Gathered: a pull adds its blobs one after the other.

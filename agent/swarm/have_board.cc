@@ -12,8 +12,23 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds kMaxWait{30'000};
-// Changes of this long travel together: a piece every few microseconds must not be a message each.
+// Changes of this long travel together unless the asker wants it otherwise: a piece every few
+// microseconds must not be a message each.
 constexpr milliseconds kGather{20};
+constexpr milliseconds kMaxGather{1'000};
+
+// A query value in milliseconds, cut to 0 … most.
+Result<milliseconds> parse_milliseconds(const http::Request& request, std::string_view name,
+                                        milliseconds otherwise, milliseconds most) {
+  std::string_view text = request.query_value(name);
+  if (text.empty()) return otherwise;
+  std::int64_t value = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    return fail(Errc::kInvalid, std::string(name) + ": milliseconds");
+  }
+  return std::clamp(milliseconds(value), milliseconds(0), most);
+}
 
 }  // namespace
 
@@ -108,20 +123,17 @@ Task<http::Response> HaveBoard::have(http::Request request,
                                      std::shared_ptr<const LaneAsker> asker) {
   Result<std::vector<Asked>> asked = parse_asked(request.query_value("blobs"));
   if (!asked) co_return http::Response::error(asked.error());
-  std::string_view wait_text = request.query_value("wait");
-  std::int64_t wait = 0;
-  const char* wait_end = wait_text.data() + wait_text.size();
-  auto [end, error] = std::from_chars(wait_text.data(), wait_end, wait);
-  if (!wait_text.empty() && (error != std::errc() || end != wait_end)) {
-    co_return http::Response::error(Error(Errc::kInvalid, "wait: milliseconds"));
-  }
-  Deadline deadline = Deadline::after(std::clamp(milliseconds(wait), milliseconds(0), kMaxWait));
+  Result<milliseconds> wait = parse_milliseconds(request, "wait", milliseconds(0), kMaxWait);
+  if (!wait) co_return http::Response::error(wait.error());
+  Result<milliseconds> gather = parse_milliseconds(request, "gather", kGather, kMaxGather);
+  if (!gather) co_return http::Response::error(gather.error());
+  Deadline deadline = Deadline::after(*wait);
   std::vector<swarm::HaveEntry> entries = collect(*asked);
   while (entries.empty() && !stop_.is_set() && !asker->gone) {
     if (!co_await changed_.wait(deadline)) break;
     // Something changed, perhaps nothing that this asker cares about.
     if (collect(*asked).empty()) continue;
-    (void)co_await sleep_until(std::min(deadline, Deadline::after(kGather)), &stop_);
+    (void)co_await sleep_until(std::min(deadline, Deadline::after(*gather)), &stop_);
     entries = collect(*asked);
   }
   std::vector<std::byte> message = swarm::encode_have(entries);

@@ -30,6 +30,8 @@ class HavePoller {
     virtual ~Listener() = default;
     // blob_key()s that are being fetched, most wanted first; asked before each poll.
     virtual std::vector<std::uint64_t> interest() = 0;
+    // How long the peer shall gather changes into one answer; asked before each poll.
+    virtual std::chrono::milliseconds gather() = 0;
     virtual void peer_answers(const PeerAddress& peer) = 0;
     virtual void peer_news(const PeerAddress& peer, std::vector<swarm::HaveEntry> entries) = 0;
     virtual void peer_silent(const PeerAddress& peer, const Error& error) = 0;

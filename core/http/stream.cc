@@ -28,6 +28,8 @@ constexpr std::size_t kSendfileChunk = 8 << 20;
 // Read and encrypted at once on TLS: a multiple of the 16 KiB record that stays in the L2 cache.
 constexpr std::size_t kEncryptChunk = 256 << 10;
 constexpr std::size_t kPage = 4096;
+// How much is gathered before a reader of a long body is woken.
+constexpr std::uint64_t kGatherBytes = 128 << 10;
 
 bool would_block(int errno_value) { return errno_value == EAGAIN || errno_value == EWOULDBLOCK; }
 
@@ -111,8 +113,23 @@ Task<Status> Stream::Impl::wait(Readiness::Slot slot, Attempt::Kind kind, Deadli
       deadline);
 }
 
+std::size_t Stream::Impl::gather_target(std::uint64_t coming, std::size_t space) const {
+  std::uint64_t bytes = std::min<std::uint64_t>({coming, space, kGatherBytes});
+  // A part of a record may have been taken from the socket already, and does not come again.
+  const std::uint64_t taken = ssl_ ? SSL3_RT_MAX_PLAIN_LENGTH : 0;
+  return bytes > taken ? static_cast<std::size_t>(bytes - taken) : 1;
+}
+
+void Stream::Impl::set_low_water(std::size_t bytes) {
+  if (bytes == low_water_) return;
+  const int value = static_cast<int>(bytes);
+  // If it fails, each packet wakes us.
+  if (::setsockopt(fd(), SOL_SOCKET, SO_RCVLOWAT, &value, sizeof(value)) == 0) low_water_ = bytes;
+}
+
+// `coming`: how much will surely come; 0 if that is not known.
 Task<Result<std::size_t>> Stream::Impl::read(std::span<std::byte> out, std::size_t at_least,
-                                             Deadline deadline) {
+                                             std::uint64_t coming, Deadline deadline) {
   assert_owner_thread();
   SHOAL_CHECK(!out.empty(), "reading into nothing");
   const InUse in_use(&reading_);
@@ -133,8 +150,17 @@ Task<Result<std::size_t>> Stream::Impl::read(std::span<std::byte> out, std::size
       case Attempt::Kind::kWantWrite:
         break;
     }
-    Status ready = co_await wait(Readiness::kReader, attempt.kind, deadline);
-    if (!ready) co_return fail(ready.error());
+    Deadline until = deadline;
+    if (attempt.kind == Attempt::Kind::kWantRead) {
+      if (!unix_) set_low_water(gather_target(coming, out.size() - total));
+      if (low_water_ > 1) until = std::min(deadline, Deadline::after(kGatherTime));
+    }
+    Status ready = co_await wait(Readiness::kReader, attempt.kind, until);
+    if (ready) continue;
+    if (ready.error().code() != Errc::kTimedOut || deadline.expired()) {
+      co_return fail(ready.error());
+    }
+    coming = 0;
   }
   co_return total;
 }
@@ -318,12 +344,17 @@ Task<Result<std::unique_ptr<Stream>>> Stream::connect_tls(Executor executor, Uni
 }
 
 Task<Result<std::size_t>> Stream::read_some(std::span<std::byte> out, Deadline deadline) {
-  return impl_->read(out, 1, deadline);
+  return impl_->read(out, 1, 0, deadline);
+}
+
+Task<Result<std::size_t>> Stream::read_gathered(std::span<std::byte> out, std::uint64_t coming,
+                                                Deadline deadline) {
+  return impl_->read(out, 1, coming, deadline);
 }
 
 Task<Status> Stream::read_exact(std::span<std::byte> out, Deadline deadline) {
   if (out.empty()) co_return Status();
-  Result<std::size_t> n = co_await impl_->read(out, out.size(), deadline);
+  Result<std::size_t> n = co_await impl_->read(out, out.size(), out.size(), deadline);
   if (!n) co_return fail(n.error());
   if (*n != out.size()) co_return fail(Errc::kUnavailable, "connection ended too early");
   co_return Status();

@@ -13,6 +13,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -71,6 +72,13 @@ class Stream {
   // Waits for at least one byte and gives what has arrived, at most out.size() (not 0) bytes; 0 at
   // the end of the stream.
   Task<Result<std::size_t>> read_some(std::span<std::byte> out, Deadline deadline);
+
+  // The same, for a part of a body of which `coming` bytes (not 0) are still to come, the peer said:
+  // lets them gather, so that a slow connection does not cost a wake-up for each packet. Gives what
+  // is there after kGatherTime in any case.
+  Task<Result<std::size_t>> read_gathered(std::span<std::byte> out, std::uint64_t coming,
+                                          Deadline deadline);
+  static constexpr std::chrono::milliseconds kGatherTime{100};
 
   // Fills `out`. An end of the stream before that is unavailable.
   Task<Status> read_exact(std::span<std::byte> out, Deadline deadline);

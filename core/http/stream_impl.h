@@ -44,7 +44,8 @@ class Stream::Impl : OneThreadOnly {
       : readiness_(std::move(readiness)), unix_(is_unix), peer_address_(std::move(peer_address)) {}
   ~Impl() { SHOAL_CHECK(!reading_ && !writing_, "a stream dies while it is used"); }
 
-  Task<Result<std::size_t>> read(std::span<std::byte> out, std::size_t at_least, Deadline deadline);
+  Task<Result<std::size_t>> read(std::span<std::byte> out, std::size_t at_least,
+                                 std::uint64_t coming, Deadline deadline);
   Task<Status> write(std::span<const std::byte> data, Deadline deadline);
   Task<Status> send_file(int file, std::uint64_t offset, std::uint64_t length, Deadline deadline);
   Task<Status> write_with_fds(std::string_view data, std::span<const int> fds, Deadline deadline);
@@ -78,6 +79,9 @@ class Stream::Impl : OneThreadOnly {
   Task<Status> write_attempts(std::span<const std::byte> data, Deadline deadline);
   Task<Status> wait(Readiness::Slot slot, Attempt::Kind kind, Deadline deadline);
   Status check_peer(const ExpectedPeer& expected);
+  // What has to be in the socket before it counts as readable.
+  std::size_t gather_target(std::uint64_t coming, std::size_t space) const;
+  void set_low_water(std::size_t bytes);
 
   const std::unique_ptr<Readiness> readiness_;
   const bool unix_;
@@ -91,6 +95,7 @@ class Stream::Impl : OneThreadOnly {
   std::uint64_t bytes_read_ = 0;
   std::uint64_t bytes_written_ = 0;
   std::uint64_t next_rekey_ = 0;
+  std::size_t low_water_ = 1;
   bool reading_ = false;
   bool writing_ = false;
 };

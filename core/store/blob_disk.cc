@@ -61,7 +61,7 @@ Status Blob::start(const PieceSet& trusted) {
     if (st->size != layout().size()) SHOAL_TRY(fs.set_size((*file)->get(), layout().size()));
     if (reservation_ == Reservation::kFull) {
       // A reservation that was not on the disk yet when the power went is made again.
-      auto reserved = fs.preallocate((*file)->get(), layout().size());
+      auto reserved = reserve_space(fs, directory_, (*file)->get(), layout().size());
       if (!reserved && reserved.error().code() != Errc::kUnavailable) {
         log::warn("space of a blob cannot be reserved again",
                   {{"blob", digest().str()}, {"err", reserved.error()}});

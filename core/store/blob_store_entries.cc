@@ -257,7 +257,7 @@ Status BlobStore::fill_directory(const content::PieceTable& table, const Order& 
     if (!reflinked) {
       SHOAL_TRY(fs.set_size(data->get(), order.meta.size));
       if (order.meta.reservation == Reservation::kFull) {
-        auto reserved = fs.preallocate(data->get(), order.meta.size);
+        auto reserved = reserve_space(fs, directory, data->get(), order.meta.size);
         if (!reserved && reserved.error().code() != Errc::kUnavailable) return reserved;
       }
     }

@@ -38,6 +38,13 @@ Status replace_file(FileSystem& fs, const std::string& path, std::span<const std
   return fs.rename(fresh, path);
 }
 
+Status reserve_space(FileSystem& fs, const std::string& path, int fd, std::uint64_t size) {
+  auto space = fs.space(path);
+  if (!space) return fail(space.error());
+  if (space->in_memory) return fail(Errc::kUnavailable, "space in memory is taken when written");
+  return fs.preallocate(fd, size);
+}
+
 Status ensure_directory(FileSystem& fs, const std::string& path, mode_t permissions) {
   auto made = fs.make_directory(path, permissions);
   if (!made && made.error().code() == Errc::kConflict) return {};

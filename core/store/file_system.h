@@ -34,6 +34,7 @@ struct FileStat {
 struct SpaceStat {
   std::uint64_t total = 0;  // bytes, the whole file system
   std::uint64_t free = 0;   // bytes an ordinary user may still write
+  bool in_memory = false;   // a tmpfs: setting space aside there means filling it with zeros
 };
 
 enum class OpenMode {
@@ -121,6 +122,10 @@ Result<std::vector<std::byte>> read_file(FileSystem& fs, const std::string& path
 // an error the old file stands.
 Status replace_file(FileSystem& fs, const std::string& path, std::span<const std::byte> bytes,
                     mode_t permissions = 0600);
+
+// Sets space aside for a file of `size` bytes whose content is yet to come. unavailable where that
+// cannot be done, or would cost as much as writing the content: `path` lies in memory.
+Status reserve_space(FileSystem& fs, const std::string& path, int fd, std::uint64_t size);
 
 // Like make_directory, but content when the directory exists.
 Status ensure_directory(FileSystem& fs, const std::string& path, mode_t permissions = 0700);

@@ -1,9 +1,11 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -207,8 +209,11 @@ class RealFileSystem final : public FileSystem {
   Result<SpaceStat> space(const std::string& path) override {
     struct statvfs st {};
     if (::statvfs(path.c_str(), &st) != 0) return os_error("ask for free space at", path);
+    struct statfs kind {};
+    if (::statfs(path.c_str(), &kind) != 0) return os_error("ask for the kind of", path);
     return SpaceStat{.total = static_cast<std::uint64_t>(st.f_blocks) * st.f_frsize,
-                     .free = static_cast<std::uint64_t>(st.f_bavail) * st.f_frsize};
+                     .free = static_cast<std::uint64_t>(st.f_bavail) * st.f_frsize,
+                     .in_memory = kind.f_type == TMPFS_MAGIC};
   }
 
   Status reflink(int from, int to) override {

@@ -256,6 +256,9 @@ class Downloads {
   bool complete(BlobId blob) const;
   // The pieces of `blob` that are had.
   content::PieceSet pieces(BlobId blob) const;
+  // Whether something is wanted that nobody was asked for, and so little is under way that sources
+  // will soon be idle: then news of what peers have is worth more messages.
+  bool hungry() const;
   Explanation explain(BlobId blob, Time now) const;
   std::vector<SourceStatus> sources() const;
 

@@ -13,6 +13,8 @@ constexpr std::size_t kCrumbsPerTick = 16;
 // How long a refused import is not asked for again; between this and twice as long.
 constexpr Duration kRackTakenTurn = std::chrono::seconds(1);
 constexpr int kStarvedPart = 2;
+// With less than this under way, at the present rate, news is urgent.
+constexpr double kHungrySeconds = 0.15;
 
 }  // namespace
 
@@ -113,6 +115,13 @@ void Downloads::Impl::check_stalls() {
       out_.push_back(ReportStall{id});
     }
   }
+}
+
+bool Downloads::Impl::hungry() const {
+  if (static_cast<double>(in_flight_) >= std::max(1.0, total_rate_ * kHungrySeconds)) return false;
+  return std::any_of(active_.begin(), active_.end(), [this](BlobId id) {
+    return blobs_[id.value()].tracked && blobs_[id.value()].todo_total() != 0;
+  });
 }
 
 Explanation Downloads::Impl::explain(BlobId id, Time now) const {

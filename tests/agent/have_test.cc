@@ -237,6 +237,7 @@ class Neighbour final : public HavePoller::Listener {
     std::vector<HaveEntry> entries;
   };
 
+  std::chrono::milliseconds gather() override { return std::chrono::milliseconds(20); }
   std::vector<std::uint64_t> interest() override {
     std::lock_guard lock(mutex_);
     return interest_;

@@ -108,6 +108,59 @@ TEST_P(StreamTest, ReadsTimeOutPromptlyAndMayBeRepeated) {
   EXPECT_EQ(got, "data");
 }
 
+Task<void> write_later(Executor executor, Stream* stream, std::string text) {
+  Event never(executor);
+  (void)co_await sleep_until(Deadline::after(std::chrono::milliseconds(20)), &never);
+  EXPECT_TRUE(co_await stream->write_all(text, soon()));
+}
+
+Task<void> write_bit_by_bit(Executor executor, Stream* stream, std::string text) {
+  Event never(executor);
+  for (std::size_t at = 0; at < text.size(); at += 2'000) {
+    EXPECT_TRUE(co_await stream->write_all(std::string_view(text).substr(at, 2'000), soon()));
+    (void)co_await sleep_until(Deadline::after(std::chrono::microseconds(100)), &never);
+  }
+}
+
+Task<std::string> read_announced(Stream* stream, std::size_t size, int* reads) {
+  std::string all(size, '\0');
+  std::size_t done = 0;
+  while (done < size) {
+    Result<std::size_t> n =
+        co_await stream->read_gathered(bytes_of(all).subspan(done), size - done, soon());
+    EXPECT_TRUE(n && *n > 0);
+    if (!n || *n == 0) break;
+    done += *n;
+    ++*reads;
+  }
+  co_return all;
+}
+
+TEST_P(StreamTest, AnnouncedBytesGatherBeforeAReaderIsWoken) {
+  if (GetParam() == Kind::kUnix) return;  // local sockets are read as they come
+  const std::string text = pattern(400'000, 3);
+  TaskGroup group(io_.get_executor(), "writer");
+  group.spawn("write", write_bit_by_bit(io_.get_executor(), pair_.client.get(), text));
+  int reads = 0;
+  EXPECT_EQ(run_to_end(io_, read_announced(pair_.server.get(), text.size(), &reads)), text);
+  EXPECT_LT(reads, 20);  // of 200 writes
+  run_to_end(io_, group.join());
+}
+
+TEST_P(StreamTest, AnnouncedBytesThatDoNotComeHoldUpNothingForLong) {
+  ASSERT_TRUE(run_to_end(io_, pair_.client->write_all("ten bytes.", soon())));
+  std::string out(10, '\0');
+  int reads = 0;
+  EXPECT_EQ(run_to_end(io_, read_announced(pair_.server.get(), 10, &reads)), "ten bytes.");
+  TaskGroup group(io_.get_executor(), "writer");
+  group.spawn("write", write_later(io_.get_executor(), pair_.client.get(), "late"));
+  std::string space(300'000, '\0');
+  auto got = run_to_end(io_, pair_.server->read_gathered(bytes_of(space), 300'000, soon()));
+  ASSERT_TRUE(got) << got.error().str();
+  EXPECT_EQ(space.substr(0, *got), "late");
+  run_to_end(io_, group.join());
+}
+
 TEST_P(StreamTest, WritesToAPeerThatDoesNotReadTimeOut) {
   const std::string text = std::string(32 << 20, 'x');
   Status late = run_to_end(io_, pair_.server->write_all(text, short_time()));

@@ -199,6 +199,12 @@ TYPED_TEST(AnyFileSystem, LocksOncePerFile) {
   EXPECT_TRUE(*this->fs().try_lock(second.get()));
 }
 
+TYPED_TEST(AnyFileSystem, SetsSpaceAside) {
+  UniqueFd fd = this->make("a", "");
+  ASSERT_TRUE(reserve_space(this->fs(), this->fixture_.root(), fd.get(), 1 * kMiB));
+  EXPECT_GE(this->fs().stat(fd.get())->allocated, 1 * kMiB);
+}
+
 TYPED_TEST(AnyFileSystem, TellsItsSpace) {
   auto space = this->fs().space(this->path(""));
   ASSERT_TRUE(space);
@@ -311,6 +317,17 @@ TEST(FaultyFileSystem, TearsAWriteAndStops) {
   EXPECT_FALSE(fs.pwrite(fd->get(), as_bytes("12345678"), 0));
   EXPECT_FALSE(fs.pwrite(fd->get(), as_bytes("12345678"), 0));
   EXPECT_EQ(memory.stat("/a")->size, 4u);
+}
+
+TEST(RealFileSystem, FillsNoMemoryToSetSpaceAside) {
+  auto& fs = real_file_system();
+  UniqueFd fd(::memfd_create("reserved", MFD_CLOEXEC));
+  ASSERT_TRUE(fd);
+  auto space = fs.space("/dev/shm");
+  ASSERT_TRUE(space) << space.error().str();
+  ASSERT_TRUE(space->in_memory);
+  EXPECT_EQ(reserve_space(fs, "/dev/shm", fd.get(), 1 * kMiB).error().code(), Errc::kUnavailable);
+  EXPECT_EQ(fs.stat(fd.get())->allocated, 0u);
 }
 
 }  // namespace
