@@ -12,10 +12,6 @@ namespace {
 
 // A peer that sent bad bytes is not used for so long, whatever the tracker says.
 constexpr std::chrono::minutes kBanTime{10};
-// How long peers gather their news for us: a message for each few pieces costs more than the pieces
-// when there is enough to fetch.
-constexpr std::chrono::milliseconds kGatherHungry{20};
-constexpr std::chrono::milliseconds kGatherFed{100};
 
 swarm::Time now() { return std::chrono::steady_clock::now(); }
 
@@ -68,7 +64,9 @@ std::vector<std::uint64_t> Fetcher::interest() {
   return keys;
 }
 
-std::chrono::milliseconds Fetcher::gather() { return downloads_.hungry() ? kGatherHungry : kGatherFed; }
+std::chrono::milliseconds Fetcher::gather() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(downloads_.news_interval());
+}
 
 void Fetcher::interest_changed() {
   // Gathered: a pull adds its blobs one after the other.

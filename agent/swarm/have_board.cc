@@ -4,6 +4,7 @@
 #include <charconv>
 #include <chrono>
 
+#include "core/base/metrics.h"
 #include "core/base/random.h"
 
 namespace shoal::agent {
@@ -136,6 +137,9 @@ Task<http::Response> HaveBoard::have(http::Request request,
     (void)co_await sleep_until(std::min(deadline, Deadline::after(*gather)), &stop_);
     entries = collect(*asked);
   }
+  static metrics::Counter& answers = metrics::counter(
+      "shoal_agent_have_answers_total", "Polls of peers for what is held here that were answered.");
+  answers.add();
   std::vector<std::byte> message = swarm::encode_have(entries);
   http::Response response;
   response.headers.set("Content-Type", "application/octet-stream");

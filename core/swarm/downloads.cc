@@ -135,7 +135,7 @@ content::PieceSet Downloads::pieces(BlobId blob) const {
   const Impl::Blob* known = impl_->find(blob);
   return known ? known->have.pieces(known->layout) : content::PieceSet();
 }
-bool Downloads::hungry() const { return impl_->hungry(); }
+Duration Downloads::news_interval() const { return impl_->news_interval(); }
 Explanation Downloads::explain(BlobId blob, Time now) const { return impl_->explain(blob, now); }
 std::vector<SourceStatus> Downloads::sources() const { return impl_->sources(); }
 const Downloads::Counters& Downloads::counters() const { return impl_->counters_; }

@@ -66,7 +66,7 @@ class Downloads::Impl {
   void request_ended(RequestId id, Outcome outcome, Duration retry, Time now);
   void decide(Time now, std::vector<Action>& out);
   Time next_wake() const;
-  bool hungry() const;
+  Duration news_interval() const;
   Explanation explain(BlobId id, Time now) const;
   std::vector<SourceStatus> sources() const;
 

@@ -13,8 +13,12 @@ constexpr std::size_t kCrumbsPerTick = 16;
 // How long a refused import is not asked for again; between this and twice as long.
 constexpr Duration kRackTakenTurn = std::chrono::seconds(1);
 constexpr int kStarvedPart = 2;
-// With less than this under way, at the present rate, news is urgent.
-constexpr double kHungrySeconds = 0.15;
+// All peers together tell their news about so often, each at least and at most.
+constexpr Duration kNewsShare = std::chrono::milliseconds(10);
+constexpr Duration kLeastNewsInterval = std::chrono::milliseconds(20);
+constexpr Duration kMostNewsInterval = std::chrono::milliseconds(250);
+// With less than this left, at the present rate, the end is near.
+constexpr double kEndSeconds = 0.7;
 
 }  // namespace
 
@@ -117,11 +121,15 @@ void Downloads::Impl::check_stalls() {
   }
 }
 
-bool Downloads::Impl::hungry() const {
-  if (static_cast<double>(in_flight_) >= std::max(1.0, total_rate_ * kHungrySeconds)) return false;
-  return std::any_of(active_.begin(), active_.end(), [this](BlobId id) {
-    return blobs_[id.value()].tracked && blobs_[id.value()].todo_total() != 0;
-  });
+Duration Downloads::Impl::news_interval() const {
+  double left = 0;
+  for (BlobId id : active_) {
+    const Blob& blob = blobs_[id.value()];
+    std::uint64_t pieces = blob.layout.piece_count() - blob.have.count();
+    left += static_cast<double>(pieces * blob.layout.piece_length());
+  }
+  if (left <= total_rate_ * kEndSeconds || total_rate_ == 0) return kLeastNewsInterval;
+  return std::clamp<Duration>(up_.size() * kNewsShare, kLeastNewsInterval, kMostNewsInterval);
 }
 
 Explanation Downloads::Impl::explain(BlobId id, Time now) const {
