@@ -74,13 +74,23 @@ class Agent:
 
     def get(self, path, timeout=5):
         """The JSON answer to a GET on the agent's local socket: cheaper than running the command."""
+        return self._local("GET", path, None, timeout)
+
+    def post(self, path, message, timeout=5):
+        """The JSON answer to a POST of a JSON message on the agent's local socket."""
+        return self._local("POST", path, json.dumps(message), timeout)
+
+    def _local(self, method, path, body, timeout):
         connection = _LocalConnection(self.socket, timeout)
         try:
-            connection.request("GET", path)
+            connection.request(method, path, body)
             response = connection.getresponse()
-            return json.loads(response.read())
+            answer = json.loads(response.read())
         finally:
             connection.close()
+        if response.status >= 300:
+            raise BenchFailure(f"{self.name}: {method} {path}: {answer}")
+        return answer
 
     def pull_ended(self, reference):
         """When its pull of `reference` was complete, in seconds since 1970; None while it is not.
@@ -148,6 +158,8 @@ class Fleet:
         return self.agents[name]
 
     def _make_certificates(self, agents):
+        if (self._pki / "ca.crt").exists():  # an earlier fleet in this directory made them
+            return
         for words in (["ca"], ["tracker", "--names", self.tracker_host],
                       *(["node", name] for name in agents)):
             subprocess.run([BIN / "shoal", "cert", *words, "--out", self._pki, "--quiet"],

@@ -139,9 +139,9 @@ Cost run_once(const Transport& transport, int source, const content::PieceTable&
               const std::string& target_path, Shape shape) {
   ::unlink(target_path.c_str());
   UniqueFd target(::open(target_path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-  // As the store does when a full fetch is ordered.
-  if (!target || ::fallocate(target.get(), 0, 0, static_cast<off_t>(table.layout().size())) != 0) {
-    give_up(target_path + ": cannot set the space aside");
+  // Nothing is set aside before the clock starts: whoever receives a file has to find its pages.
+  if (!target || ::ftruncate(target.get(), static_cast<off_t>(table.layout().size())) != 0) {
+    give_up(target_path + ": cannot be made");
   }
   sockaddr_in address{};
   UniqueFd listener = listen_on_loopback(address);
