@@ -31,14 +31,15 @@ class _LocalConnection(http.client.HTTPConnection):
 
 
 class Agent:
-    """One shoal-agent. `node` is a benchlib Node (a network namespace) or None for this one."""
+    """One shoal-agent. `where` is a benchlib Node (a network namespace), a loopback address of its
+    own, or None for free ports of 127.0.0.1."""
 
-    def __init__(self, fleet, name, node, host):
+    def __init__(self, fleet, name, where):
         self.fleet = fleet
         self.name = name
-        self.node = node
-        self.host = host
-        self.lane, self.admin = (6970, 6971) if node else free_ports(2)
+        self.node = None if isinstance(where, str) else where
+        self.host = where if isinstance(where, str) else where.address if where else "127.0.0.1"
+        self.lane, self.admin = (6970, 6971) if where else free_ports(2)
         self.directory = fleet.directory / name
         self.runtime = fleet.runtime / name
         self.socket = fleet.runtime / f"{name}.sock"
@@ -129,8 +130,8 @@ class Agent:
 class Fleet:
     """A tracker and its agents on loopback or in network namespaces.
 
-    `programs` is a Supervisor, which stops everything. `tracker_node` and the values of `agents`
-    (a dict from name to Node or None) say where each runs. With `tls` they have certificates of a CA
+    `programs` is a Supervisor, which stops everything. `tracker_node` (a Node or None) and the values
+    of `agents` (see Agent) say where each runs. With `tls` they have certificates of a CA
     made here, else all speak plain HTTP.
     """
 
@@ -150,8 +151,7 @@ class Fleet:
             self._make_certificates(agents)
         self.tracker = None
         self.agents = {
-            name: Agent(self, name, node, node.address if node else "127.0.0.1")
-            for name, node in agents.items()
+            name: Agent(self, name, where) for name, where in agents.items()
         }
 
     def __getitem__(self, name):
