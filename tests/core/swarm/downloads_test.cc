@@ -104,6 +104,24 @@ TEST(Downloads, FetchesEachPieceOnceFromPeersThatHaveIt) {
   EXPECT_EQ(agent.explain().wait, Explanation::Wait::kNothing);
 }
 
+TEST(Downloads, ManyPeersGatherTheirNewsUnlessItIsTheStartOrTheEnd) {
+  Agent agent(200 * kMiB);
+  agent.want_all();
+  for (std::uint32_t i = 0; i < 16; ++i) {
+    agent.downloads.peer_up(PeerId(i), kNear, agent.now);
+    agent.downloads.peer_has_all(PeerId(i), kBlob, agent.now);
+  }
+  EXPECT_EQ(agent.downloads.news_interval(), milliseconds(20));
+  for (int i = 0; i < 10; ++i) {
+    agent.decide_after(milliseconds(100));
+    agent.finish(agent.running.begin()->second);
+  }
+  EXPECT_EQ(agent.downloads.news_interval(), milliseconds(160));
+  std::uint32_t last = agent.layout.piece_count() - 1;
+  agent.downloads.pieces_added(kBlob, {PieceIndex(0), last}, agent.now);
+  EXPECT_EQ(agent.downloads.news_interval(), milliseconds(20));
+}
+
 TEST(Downloads, AsksOnlyForWhatThePeerHas) {
   Agent agent(64 * kMiB);
   agent.want_all();
