@@ -77,9 +77,9 @@ void Downloads::Impl::lease_granted(LeaseKind kind, BlobId id,
       }
     }
     rack_asked_.clear();
-    for (PeerId peer : up_) {
-      if (!peers_[peer.value()].near) peers_[peer.value()].dry = false;
-    }
+  }
+  for (PeerId peer : up_) {
+    if (!peers_[peer.value()].near) peers_[peer.value()].dry = false;
   }
 }
 
