@@ -5,6 +5,9 @@
 //
 // Prints a table; with --json one JSON object as its last line. Times are ratios to each node's own
 // ideal, size ÷ min(origin rate, its link); smaller is better.
+#include <sys/resource.h>
+
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -15,6 +18,7 @@
 #include <vector>
 
 #include "core/base/units.h"
+#include "core/content/layout.h"
 #include "tests/sim/simulation.h"
 
 namespace shoal::sim {
@@ -53,6 +57,7 @@ constexpr Case kCases[] = {
      }},
 };
 constexpr std::size_t kMustCases = 3;
+constexpr std::chrono::seconds kShowEvery{10};
 
 // The fleets of which figures are asked for, by their number of agents.
 Scenario fleet_of(std::size_t agents) {
@@ -158,6 +163,19 @@ void print_row(const char* name, const Report& r, double cpu) {
   std::fflush(stdout);
 }
 
+// A line every ten seconds of waiting, to standard error.
+void show(const char* name, const Scenario& fleet, const Progress& progress, std::clock_t begin) {
+  using Clock = std::chrono::steady_clock;
+  static Clock::time_point next = Clock::now() + kShowEvery;
+  if (Clock::now() < next) return;
+  next = Clock::now() + kShowEvery;
+  std::uint64_t piece = content::BlobLayout(fleet.size / fleet.files).piece_length();
+  std::fprintf(stderr, "%s: %.1f virtual s, %llu pieces (%s) moved, %zu agents to go, %.0f CPU s\n",
+               name, progress.now, static_cast<unsigned long long>(progress.bytes / piece),
+               format_bytes(progress.bytes).c_str(), progress.unfinished,
+               static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC);
+}
+
 class Json {
  public:
   void put(const char* key, double value) {
@@ -190,7 +208,8 @@ int run(const Arguments& arguments) {
     Scenario scenario = arguments.fleet;
     c.change(scenario);
     std::clock_t begin = std::clock();
-    Report report = simulate(scenario);
+    Report report = simulate(
+        scenario, [&](const Progress& progress) { show(c.name, scenario, progress, begin); });
     double cpu = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
     cpu_sum += cpu;
     print_row(c.name, report, cpu);

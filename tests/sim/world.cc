@@ -23,10 +23,6 @@ swarm::Topology topology(std::uint32_t rack) {
   return {"region", "zone", std::to_string(rack), ""};
 }
 
-std::uint64_t fetch_key(std::uint32_t node, swarm::RequestId id) {
-  return id.value() * 0x9e3779b97f4a7c15 + node;
-}
-
 }  // namespace
 
 World::World(const Scenario& scenario)
@@ -200,7 +196,6 @@ void World::die(std::uint32_t node) {
     Fetch& fetch = fetches_[slot];
     if (!fetch.live || fetch.node != node) continue;
     network_.cancel(fetch.connection, slot);
-    fetch_of_.erase(fetch_key(node, fetch.order.id));
     fetch.live = false;
     free_fetches_.push_back(slot);
   }

@@ -21,7 +21,7 @@ namespace shoal::sim {
 class World {
  public:
   explicit World(const Scenario& scenario);
-  Report run();
+  Report run(const std::function<void(const Progress&)>& watch);
 
  private:
   using Range = content::PieceRange;
@@ -41,6 +41,8 @@ class World {
     std::unique_ptr<swarm::Downloads> downloads;
     std::vector<PeerLink> peers;
     std::unordered_map<std::uint32_t, std::uint32_t> peer_of;  // by node
+    // The fetches of its requests, by the part of the request's number that is reused.
+    std::vector<std::uint32_t> fetch_of;
     std::optional<ConnectionId> origin[2];
     LinkId up;
     LinkId down;
@@ -105,6 +107,9 @@ class World {
   void decide(std::uint32_t node);
   void carry_out(std::uint32_t node, const swarm::StartRequest& order);
   void cancel(std::uint32_t node, swarm::RequestId id);
+  static std::uint32_t slot_of(swarm::RequestId id) {
+    return static_cast<std::uint32_t>(id.value());
+  }
   void end_fetch(std::uint32_t slot, swarm::Outcome outcome);
   void delivered(const Network::Delivery& delivery);
   void verified(std::uint32_t node, swarm::BlobId blob, Range pieces);
@@ -125,7 +130,6 @@ class World {
   std::vector<Agent> agents_;
   std::vector<Fetch> fetches_;
   std::vector<std::uint32_t> free_fetches_;
-  std::unordered_map<std::uint64_t, std::uint32_t> fetch_of_;  // by node << 32 ^ request
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
   std::uint64_t event_count_ = 0;
   std::vector<swarm::Action> actions_;
@@ -135,6 +139,7 @@ class World {
   bool tracker_alive_ = true;
   bool partitioned_ = false;
 
+  double moved_bytes_ = 0;
   double origin_bytes_ = 0;
   double cross_rack_bytes_ = 0;
   std::uint32_t first_pieces_ = 0;  // of the first 1 %, in the first file
