@@ -105,6 +105,7 @@ class Downloads::Impl {
     std::array<std::vector<std::uint64_t>, 2> rack_taken;  // refused lately: this and last period
     Backoff origin_backoff{std::chrono::milliseconds(500), std::chrono::seconds(30)};
     Time origin_ask_at = Time::min();
+    bool origin_taken = false;  // nothing was free: the next ask names what we lack
 
     Time progress;  // when a piece was last verified, or wanting began
     Time news;      // when a piece that no peer had was last seen

@@ -40,6 +40,7 @@ constexpr Case kCases[] = {
     {"healthy", [](Scenario&) {}},
     {"faults", [](Scenario& s) { s.dead_share = s.slow_share = 0.05; }},
     {"stream", [](Scenario& s) { s.streaming = true; }},
+    {"slow", [](Scenario& s) { s.slow_share = 0.0625; }},
     {"liars", [](Scenario& s) { s.liar_share = 0.05; }},
     {"tracker-lost", [](Scenario& s) { s.tracker_lost_at = 0.2; }},
     {"join", [](Scenario& s) { s.join_over = 10; }},

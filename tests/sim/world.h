@@ -63,6 +63,8 @@ class World {
     std::vector<std::uint32_t> banned_by;
     std::vector<News> news;        // for neighbours
     std::vector<News> unreported;  // for the tracker
+    std::vector<News> progress;  // the part of it that was leased, which the tracker hears earlier
+    bool progress_due = false;
     content::PieceSet first_percent;
     double first_percent_at = -1;
   };
@@ -101,6 +103,8 @@ class World {
   void register_at_tracker(std::uint32_t node);
   void tell_neighbours();
   void heartbeat(std::uint32_t node);
+  void report_progress(std::uint32_t node);
+  void watch_leases();
   void ask(std::uint32_t node, const swarm::LeaseAsk& ask);
   void lose_tracker();
 
@@ -114,6 +118,8 @@ class World {
   void delivered(const Network::Delivery& delivery);
   void verified(std::uint32_t node, swarm::BlobId blob, Range pieces);
   void send_news(std::uint32_t node);
+  static constexpr double kProgressInterval = 0.5;  // of leases, to the tracker
+
   static void add_news(std::vector<News>& to, swarm::BlobId blob, Range pieces);
   bool done() const;
   Report report();

@@ -135,12 +135,14 @@ void World::delivered(const Network::Delivery& delivery) {
   fetch.counted = delivery.done;
   moved_bytes_ += bytes;
   bool lies = false;
+  bool leased = order.source.is_origin();
   if (order.source.is_origin()) {
     origin_bytes_ += bytes;
     cross_rack_bytes_ += bytes;
   } else {
     const Agent& other = agents_[agent.peers[order.source.peer().value()].node];
-    if (other.rack != agent.rack) cross_rack_bytes_ += bytes;
+    leased = other.rack != agent.rack;
+    if (leased) cross_rack_bytes_ += bytes;
     lies = other.liar;
   }
   std::uint32_t pieces = delivery.finished
@@ -162,6 +164,13 @@ void World::delivered(const Network::Delivery& delivery) {
     }
     agent.downloads->pieces_verified(order.id, fresh, time());
     verified(node, order.blob, fresh);
+    if (leased) {
+      add_news(agent.progress, order.blob, fresh);
+      if (!agent.progress_due) {
+        agent.progress_due = true;
+        after(kProgressInterval, [this, node] { report_progress(node); });
+      }
+    }
     agent.dirty = true;
   } else if (bytes > 0) {
     agent.downloads->request_active(order.id, time());
