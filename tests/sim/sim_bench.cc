@@ -87,6 +87,10 @@ Scenario fleet_of(std::size_t agents) {
   fleet.rack_rate = 12.5e9;
   fleet.step = 0.01;
   fleet.have_interval = 0.05;
+  if (agents >= kLargeFleet) {  // coarser, for its time to be bearable
+    fleet.step *= 2;
+    fleet.have_interval *= 2;
+  }
   return fleet;
 }
 
