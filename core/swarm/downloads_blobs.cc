@@ -14,28 +14,6 @@ constexpr std::uint32_t kCompactPlanAt = 256;
 
 }  // namespace
 
-Downloads::Impl::Blob* Downloads::Impl::find(BlobId id) {
-  return id.value() < blobs_.size() && blobs_[id.value()].live ? &blobs_[id.value()] : nullptr;
-}
-
-const Downloads::Impl::Blob* Downloads::Impl::find(BlobId id) const {
-  return id.value() < blobs_.size() && blobs_[id.value()].live ? &blobs_[id.value()] : nullptr;
-}
-
-Downloads::Impl::Peer* Downloads::Impl::find(PeerId id) {
-  return id.value() < peers_.size() && peers_[id.value()].up ? &peers_[id.value()] : nullptr;
-}
-
-Downloads::Impl::Request* Downloads::Impl::find(RequestId id) {
-  auto slot = static_cast<std::uint32_t>(id.value());
-  if (slot >= requests_.size()) return nullptr;
-  Request& request = requests_[slot];
-  bool same = request.live && request.generation == static_cast<std::uint32_t>(id.value() >> 32);
-  return same ? &request : nullptr;
-}
-
-void Downloads::Impl::advance(Time now) { now_ = std::max(now_, now); }
-
 void Downloads::Impl::wake_all() {
   for (PeerId id : up_) peers_[id.value()].dry = false;
 }
@@ -248,24 +226,25 @@ void Downloads::Impl::refresh(Blob& blob, content::PieceRange pieces) {
   for (std::uint32_t run = runs.first; run < runs.end; ++run) refresh(blob, run);
 }
 
-void Downloads::Impl::count_run(Blob& blob, const Peer& peer, const RunSet& has, std::uint32_t run,
-                                int delta) {
-  auto count = [&](std::vector<std::uint16_t>& counts, std::vector<std::uint64_t>& bits) {
+void Downloads::Impl::count_run(Blob& blob, const Peer& peer, std::uint32_t run, Part before,
+                                Part after) {
+  auto count = [run](bool was, bool is, std::vector<std::uint16_t>& counts,
+                     std::vector<std::uint64_t>& bits) {
+    if (was == is) return;
     std::uint64_t bit = 1ULL << (run % 64);
-    counts[run] = static_cast<std::uint16_t>(counts[run] + delta);
+    counts[run] = static_cast<std::uint16_t>(counts[run] + (is ? 1 : -1));
     if (counts[run] == 0) {
       bits[run / 64] &= ~bit;
     } else {
       bits[run / 64] |= bit;
     }
   };
-  bool full = has.full(run);
   if (peer.near) {
-    if (full) count(blob.near_full, blob.in_near);
+    count(before.full, after.full, blob.near_full, blob.in_near);
     return;
   }
-  if (full) count(blob.far_full, blob.in_far);
-  if (full || has.any(run)) count(blob.far_any, blob.in_far_any);
+  count(before.full, after.full, blob.far_full, blob.in_far);
+  count(before.any, after.any, blob.far_any, blob.in_far_any);
 }
 
 void Downloads::Impl::track(BlobId id, Blob& blob) {
@@ -280,7 +259,7 @@ void Downloads::Impl::track(BlobId id, Blob& blob) {
     Peer& peer = peers_[peer_id.value()];
     if (id.value() >= peer.has.size() || peer.has[id.value()].count() == 0) continue;
     for (std::uint32_t run = 0; run < runs; ++run) {
-      count_run(blob, peer, peer.has[id.value()], run, 1);
+      count_run(blob, peer, run, {}, part_of(peer.has[id.value()], run));
     }
   }
 }

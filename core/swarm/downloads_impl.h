@@ -5,6 +5,7 @@
 // its cost is a few hundred instructions, whatever the number of pieces.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <deque>
@@ -105,6 +106,7 @@ class Downloads::Impl {
     std::array<std::vector<std::uint64_t>, 2> rack_taken;  // refused lately: this and last period
     Backoff origin_backoff{std::chrono::milliseconds(500), std::chrono::seconds(30)};
     Time origin_ask_at = Time::min();
+    bool origin_taken = false;  // nothing was free: the next ask names what we lack
 
     Time progress;  // when a piece was last verified, or wanting began
     Time news;      // when a piece that no peer had was last seen
@@ -172,18 +174,37 @@ class Downloads::Impl {
   };
 
   // downloads_blobs.cc, downloads_peers.cc
-  Blob* find(BlobId id);
-  const Blob* find(BlobId id) const;
-  Peer* find(PeerId id);
-  Request* find(RequestId id);
-  void advance(Time now);
+  Blob* find(BlobId id) {
+    return id.value() < blobs_.size() && blobs_[id.value()].live ? &blobs_[id.value()] : nullptr;
+  }
+  const Blob* find(BlobId id) const { return const_cast<Impl*>(this)->find(id); }
+  Peer* find(PeerId id) {
+    return id.value() < peers_.size() && peers_[id.value()].up ? &peers_[id.value()] : nullptr;
+  }
+  Request* find(RequestId id) {
+    auto slot = static_cast<std::uint32_t>(id.value());
+    if (slot >= requests_.size()) return nullptr;
+    Request& request = requests_[slot];
+    bool same = request.live && request.generation == static_cast<std::uint32_t>(id.value() >> 32);
+    return same ? &request : nullptr;
+  }
+  void advance(Time now) { now_ = std::max(now_, now); }
   // Brings todo in line with demand, have and busy.
   void refresh(Blob& blob, std::uint32_t run);
   void refresh(Blob& blob, content::PieceRange pieces);
   void track(BlobId id, Blob& blob);
   void untrack(Blob& blob);
-  // Counts what `has` says of a run for (delta 1) or takes it away again (-1).
-  void count_run(Blob& blob, const Peer& peer, const RunSet& has, std::uint32_t run, int delta);
+  // What a peer has of a run.
+  struct Part {
+    bool any;
+    bool full;
+  };
+  static Part part_of(const RunSet& has, std::uint32_t run) {
+    bool any = has.count() != 0 && has.any(run);
+    return {any, any && has.full(run)};
+  }
+  // Counts that what `peer` has of a run went from `before` to `after`.
+  static void count_run(Blob& blob, const Peer& peer, std::uint32_t run, Part before, Part after);
   void wake_all();
   // Takes pieces out of leases; they are had, or no longer leased.
   void had(Blob& blob, content::PieceRange pieces);
@@ -196,6 +217,7 @@ class Downloads::Impl {
   bool fill_from(PeerId id, Peer& peer);
   bool fill_origin();
   bool restricted(const Blob& blob, const Peer& peer) const;
+  void list_open();
   void gather(std::size_t cls, PeerId id, const Peer& peer);
   void gather_words(BlobId id, const Blob& blob, std::size_t cls, const Peer& peer,
                     std::uint32_t first_run, std::uint32_t end_run);
@@ -278,6 +300,8 @@ class Downloads::Impl {
   };
   std::vector<Word> scratch_;
   std::size_t scratch_bits_ = 0;
+  std::array<std::vector<BlobId>, kBulk>
+      open_;  // with something to do in the class; see list_open()
 
   // Small requests that may still be made before the next tick although they cost more than they
   // bring, and whether one was left out.

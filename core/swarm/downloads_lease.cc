@@ -11,7 +11,7 @@ namespace {
 constexpr Duration kLeaseCheck = std::chrono::milliseconds(20);
 // An origin lease lasts about this long at the rate at which the origin sends to us.
 constexpr double kOriginLeaseSeconds = 0.5;
-constexpr std::uint64_t kFirstOriginLease = 1 * kMiB;
+constexpr std::uint64_t kFirstOriginLease = 512 * kKiB;
 constexpr std::uint64_t kMostOriginLease = 64 * kMiB;
 // What is imported at a time, and how many ranges one ask names.
 constexpr std::uint64_t kRackLease = 32 * kMiB;
@@ -51,6 +51,7 @@ void Downloads::Impl::lease_granted(LeaseKind kind, BlobId id,
     out_.push_back(ReleaseLease{kind, id, {pieces.begin(), pieces.end()}});
     return;
   }
+  if (kind == LeaseKind::kOrigin) blob->origin_taken = false;
   RunSet& lease = kind == LeaseKind::kOrigin ? blob->origin_lease : blob->rack_lease;
   for (content::PieceRange range : pieces) {
     // What is here already needs no lease.
@@ -77,9 +78,9 @@ void Downloads::Impl::lease_granted(LeaseKind kind, BlobId id,
       }
     }
     rack_asked_.clear();
-    for (PeerId peer : up_) {
-      if (!peers_[peer.value()].near) peers_[peer.value()].dry = false;
-    }
+  }
+  for (PeerId peer : up_) {
+    if (!peers_[peer.value()].near) peers_[peer.value()].dry = false;
   }
 }
 
@@ -91,7 +92,11 @@ void Downloads::Impl::lease_denied(LeaseKind kind, BlobId id, LeaseRefusal refus
     origin_ask_open_ = false;
     bool whole_origin = refusal == LeaseRefusal::kBusy || refusal == LeaseRefusal::kStarting;
     if (whole_origin) origin_ask_at_ = now_ + retry;
-    if (blob) blob->origin_ask_at = now_ + retry;
+    if (blob) {
+      blob->origin_ask_at = now_ + retry;
+      // What others have held for too long is given to those who name it.
+      blob->origin_taken = refusal == LeaseRefusal::kTaken && !blob->origin_taken;
+    }
     return;
   }
   rack_ask_open_ = false;
@@ -158,7 +163,7 @@ void Downloads::Impl::ask_leases() {
 void Downloads::Impl::ask_origin() {
   std::uint64_t amount =
       std::clamp(static_cast<std::uint64_t>(origin_.rate() * kOriginLeaseSeconds),
-                 kFirstOriginLease / 4, kMostOriginLease);
+                 kFirstOriginLease / 2, kMostOriginLease);
   if (origin_.rate() == 0) amount = kFirstOriginLease;
   std::uint64_t outstanding = 0;
   for (BlobId id : active_) {
@@ -181,7 +186,8 @@ void Downloads::Impl::ask_origin() {
                            ~blob.origin_lease.any_word(word);
       if (bits == 0) continue;
       found = true;
-      if (whole == blob.layout.piece_count() && !ask.starved) break;  // anything will do
+      // Anything will do.
+      if (whole == blob.layout.piece_count() && !ask.starved && !blob.origin_taken) break;
       for (; bits != 0 && ask.candidates.size() < kRackCandidates; bits &= bits - 1) {
         auto run = word * 64 + static_cast<std::uint32_t>(std::countr_zero(bits));
         ask.candidates.push_back(blob.layout.pieces_of_run(content::RunIndex(run)));
@@ -259,7 +265,7 @@ void Downloads::Impl::ask_rack() {
 void Downloads::Impl::grant_by_rank() {
   std::uint64_t amount =
       std::clamp(static_cast<std::uint64_t>(origin_.rate() * kOriginLeaseSeconds),
-                 kFirstOriginLease, kMostOriginLease);
+                 kFirstOriginLease / 2, kMostOriginLease);
   std::uint64_t outstanding = 0;
   for (BlobId id : active_) {
     const Blob& blob = blobs_[id.value()];

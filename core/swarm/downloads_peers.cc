@@ -37,7 +37,7 @@ void Downloads::Impl::peer_down(PeerId id, Time now) {
     if (!blob || !blob->tracked || blob_id.value() >= peer->has.size()) continue;
     const RunSet& has = peer->has[blob_id.value()];
     for (std::uint32_t run = 0; run < blob->layout.run_count() && has.count() != 0; ++run) {
-      count_run(*blob, *peer, has, run, -1);
+      count_run(*blob, *peer, run, part_of(has, run), {});
     }
   }
   if (peer->near) --near_peers_;
@@ -60,17 +60,20 @@ void Downloads::Impl::peer_has(PeerId id, BlobId blob_id, content::PieceRange pi
     has.add(blob->layout, pieces);
     return;
   }
+  bool by_lease = restricted(*blob, *peer);
   Runs runs(blob->layout, pieces);
   for (std::uint32_t run = runs.first; run < runs.end; ++run) {
     std::uint64_t bit = 1ULL << (run % 64);
-    if ((blob->todo_word(run / 64) & bit) != 0) peer->dry = false;
-    if (has.full(run)) continue;
+    if (peer->dry && (blob->todo_word(run / 64) & bit) != 0) {
+      peer->dry = by_lease && !blob->rack_lease.any(run) && !blob->origin_lease.any(run);
+    }
+    Part before = part_of(has, run);
+    if (before.full) continue;
     if (((blob->in_near[run / 64] | blob->in_far[run / 64]) & bit) == 0) blob->news = now_;
-    count_run(*blob, *peer, has, run, -1);
     content::PieceRange all = blob->layout.pieces_of_run(content::RunIndex(run));
     content::PieceIndex first = std::max(all.first, pieces.first);
     has.add(blob->layout, content::PieceRange{first, std::min(all.end(), pieces.end()) - first});
-    count_run(*blob, *peer, has, run, 1);
+    count_run(*blob, *peer, run, before, part_of(has, run));
   }
 }
 
@@ -84,8 +87,7 @@ void Downloads::Impl::peer_replace(PeerId id, BlobId blob_id, RunSet has, Time n
   if (has.count() == 0 && old.count() == 0) return;
   if (blob->tracked) {
     for (std::uint32_t run = 0; run < blob->layout.run_count(); ++run) {
-      count_run(*blob, *peer, old, run, -1);
-      count_run(*blob, *peer, has, run, 1);
+      count_run(*blob, *peer, run, part_of(old, run), part_of(has, run));
     }
   }
   old = std::move(has);
@@ -217,12 +219,13 @@ void Downloads::Impl::blame(Blob& blob, Request& request, Outcome outcome, Durat
     if (request.blob.value() >= peer.has.size()) return;
     RunSet& has = peer.has[request.blob.value()];
     Runs runs(blob.layout, request.pieces);
-    for (std::uint32_t run = runs.first; blob.tracked && run < runs.end; ++run) {
-      count_run(blob, peer, has, run, -1);
+    std::vector<Part> before;
+    for (std::uint32_t run = runs.first; run < runs.end; ++run) {
+      before.push_back(part_of(has, run));
     }
     has.remove(blob.layout, request.pieces);
     for (std::uint32_t run = runs.first; blob.tracked && run < runs.end; ++run) {
-      count_run(blob, peer, has, run, 1);
+      count_run(blob, peer, run, before[run - runs.first], part_of(has, run));
     }
     return;
   }

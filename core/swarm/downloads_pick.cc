@@ -55,10 +55,22 @@ std::array<std::size_t, Downloads::Impl::kBulk> Downloads::Impl::class_order() c
   return order;
 }
 
+// What has something to do in a class. Until the next call it only becomes less.
+void Downloads::Impl::list_open() {
+  for (std::size_t c = 0; c < kBulk; ++c) {
+    open_[c].clear();
+    for (BlobId id : active_) {
+      const Blob& blob = blobs_[id.value()];
+      if (blob.todo_runs[c] != 0 && !blob.held) open_[c].push_back(id);
+    }
+  }
+}
+
 void Downloads::Impl::fill_bulk() {
   fill_origin();
   std::size_t count = up_.size();
   if (count == 0) return;
+  list_open();
   // Near sources first; within each, from a random one on, one request per turn so that the first
   // does not get everything.
   for (bool near : {true, false}) {
@@ -136,8 +148,9 @@ std::uint32_t Downloads::Impl::plan_head(const PlanStep& step, const Blob& blob)
 void Downloads::Impl::gather(std::size_t cls, PeerId, const Peer& peer) {
   scratch_.clear();
   scratch_bits_ = 0;
+  if (open_[cls].empty()) return;
   if (bulk_class(cls) != Class::kPlan) {
-    for (BlobId id : active_) {
+    for (BlobId id : open_[cls]) {
       const Blob& blob = blobs_[id.value()];
       if (blob.todo_runs[cls] == 0) continue;
       gather_words(id, blob, cls, peer, 0, blob.layout.run_count());
@@ -170,8 +183,19 @@ void Downloads::Impl::gather_words(BlobId id, const Blob& blob, std::size_t cls,
   const RunSet& has = peer.has[id.value()];
   if (has.count() == 0) return;
   bool by_lease = restricted(blob, peer);
+  // Parts of a run that we have nothing of and this peer has not all of would be left out as
+  // crumbs: see choose().
+  bool whole_only = crumb() >= content::kRunLength;
+  const std::vector<std::uint64_t>& todo = blob.todo[cls];
   for (std::uint32_t word = first_run / 64; word * 64 < end_run; ++word) {
-    std::uint64_t bits = blob.todo[cls][word] & has.any_word(word);
+    if (todo[word] == 0) continue;
+    std::uint64_t bits = todo[word] & has.any_word(word);
+    if (whole_only && bits != 0) {
+      std::uint64_t begun = blob.have.any_word(word) | blob.busy.any_word(word);
+      std::uint64_t good = bits & (has.full_word(word) | begun);
+      crumbs_left_out_ |= good != bits;
+      bits = good;
+    }
     if (by_lease) bits &= blob.rack_lease.any_word(word) | blob.origin_lease.any_word(word);
     if (word == first_run / 64) bits &= ~low_bits(first_run % 64);
     if (end_run - word * 64 < 64) bits &= low_bits(end_run - word * 64);
@@ -210,10 +234,9 @@ bool Downloads::Impl::choose(std::size_t cls, const Peer& peer, Candidate& out) 
     std::uint32_t run = scratch_[at].word * 64 + bit;
     std::uint32_t holders = near_peers_ != 0 ? blob.near_full[run] : blob.far_full[run];
     if (holders > rarest) continue;
-    const RunSet& has = peer.has[id.value()];
     RunMask want = blob.demand[cls].mask(blob.layout, run) & ~blob.have.mask(blob.layout, run) &
                    ~blob.busy.mask(blob.layout, run);
-    RunMask mask = want & has.mask(blob.layout, run);
+    RunMask mask = want & peer.has[id.value()].mask(blob.layout, run);
     if (mask == 0) continue;
     auto pieces = static_cast<std::uint64_t>(std::popcount(mask));
     if (mask != want && pieces * blob.layout.piece_length() < least) {

@@ -24,35 +24,10 @@ PieceRange clip(const content::BlobLayout& layout, PieceRange pieces) {
   return {pieces.first, std::min(pieces.count, total - pieces.first.value())};
 }
 
-// Takes `gone` out of the sorted list; returns how many pieces that were.
-std::uint32_t subtract(std::vector<PieceRange>& from, PieceRange gone) {
-  std::uint32_t removed = 0;
-  for (std::size_t i = 0; i < from.size();) {
-    PieceRange& range = from[i];
-    if (range.end() <= gone.first || gone.end() <= range.first) {
-      ++i;
-      continue;
-    }
-    PieceIndex first = std::max(range.first, gone.first);
-    PieceIndex end = std::min(range.end(), gone.end());
-    removed += end - first;
-    PieceRange head{range.first, first - range.first};
-    PieceRange tail{end, range.end() - end};
-    if (head.empty() && tail.empty()) {
-      from.erase(from.begin() + static_cast<std::ptrdiff_t>(i));
-    } else if (head.empty()) {
-      range = tail;
-      ++i;
-    } else {
-      range = head;
-      ++i;
-      if (!tail.empty()) {
-        from.insert(from.begin() + static_cast<std::ptrdiff_t>(i), tail);
-        ++i;
-      }
-    }
-  }
-  return removed;
+PieceRange overlap(PieceRange a, PieceRange b) {
+  PieceIndex first = std::max(a.first, b.first);
+  PieceIndex end = std::min(a.end(), b.end());
+  return first < end ? PieceRange{first, end - first} : PieceRange{};
 }
 
 }  // namespace
@@ -78,6 +53,33 @@ LeaseTable::Scope& LeaseTable::rack_scope(Blob& blob, RackId rack) {
   return it->second;
 }
 
+// Takes `gone` out of the list; returns how many pieces that were.
+std::uint32_t LeaseTable::subtract(std::vector<Part>& from, PieceRange gone) {
+  std::uint32_t removed = 0;
+  for (std::size_t i = 0; i < from.size();) {
+    PieceRange range = from[i].range;
+    PieceRange common = overlap(range, gone);
+    if (common.empty()) {
+      ++i;
+      continue;
+    }
+    removed += common.count;
+    PieceRange head{range.first, common.first - range.first};
+    PieceRange tail{common.end(), range.end() - common.end()};
+    if (head.empty() && tail.empty()) {
+      from.erase(from.begin() + static_cast<std::ptrdiff_t>(i));
+      continue;
+    }
+    from[i].range = head.empty() ? tail : head;
+    ++i;
+    if (!head.empty() && !tail.empty()) {
+      from.insert(from.begin() + static_cast<std::ptrdiff_t>(i), Part{tail, from[i - 1].since});
+      ++i;
+    }
+  }
+  return removed;
+}
+
 // --- Fleet and content ---------------------------------------------------------------------------
 
 void LeaseTable::node_up(NodeId id, RackId rack) {
@@ -85,7 +87,7 @@ void LeaseTable::node_up(NodeId id, RackId rack) {
   Node& node = nodes_[id];
   node.id = id;
   node.rack = rack;
-  ++rack_members_[rack];
+  rack_members_[rack].push_back(id);
 }
 
 void LeaseTable::node_down(NodeId id) {
@@ -93,14 +95,16 @@ void LeaseTable::node_down(NodeId id) {
   if (it == nodes_.end()) return;
   Node node = std::move(it->second);
   nodes_.erase(it);
-  if (--rack_members_[node.rack] == 0) rack_members_.erase(node.rack);
+  std::vector<NodeId>& members = rack_members_[node.rack];
+  std::erase(members, id);
+  if (members.empty()) rack_members_.erase(node.rack);
   while (!node.leases.empty()) {
     auto [blob_id, kind] = node.leases.begin()->first;
     end_lease(node, blob_id, *find(blob_id), kind);
   }
   for (const auto& [blob_id, has] : node.has) {
     Blob* blob = find(blob_id);
-    if (blob && has.count() != 0) recompute(blob_id, *blob, node.rack);
+    if (blob) withdraw(blob_id, *blob, node.rack, has);
   }
 }
 
@@ -114,7 +118,7 @@ void LeaseTable::distrust(NodeId id) {
   }
   auto has = std::exchange(node->has, {});
   for (const auto& [blob_id, pieces] : has) {
-    if (Blob* blob = find(blob_id)) recompute(blob_id, *blob, node->rack);
+    if (Blob* blob = find(blob_id)) withdraw(blob_id, *blob, node->rack, pieces);
   }
 }
 
@@ -145,22 +149,35 @@ void LeaseTable::remove_blob(BlobId id) {
   blobs_.erase(id);
 }
 
-// What is there in the fleet and in one rack, from what their nodes have.
-void LeaseTable::recompute(BlobId id, Blob& blob, RackId rack) {
-  std::uint32_t total = blob.layout.piece_count();
-  PieceSet fleet(total);
-  PieceSet in_rack(total);
-  for (const auto& [node_id, node] : nodes_) {
+// A node of `rack` has these pieces no more: those that nobody else has are not there now. Most
+// often the first few neighbours have them all.
+void LeaseTable::withdraw(BlobId id, Blob& blob, RackId rack, const RunSet& gone) {
+  if (gone.count() == 0) return;
+  PieceSet alone = gone.pieces(blob.layout);
+  auto leave_out = [&](const Node& node) {
     auto it = node.has.find(id);
-    if (it == node.has.end() || it->second.count() == 0) continue;
-    if (node.rack != rack && fleet.all()) continue;
-    PieceSet has = it->second.pieces(blob.layout);
-    if (node.rack == rack) in_rack |= has;
-    fleet |= has;
+    if (it != node.has.end() && it->second.count() != 0) alone -= it->second.pieces(blob.layout);
+  };
+  auto forget = [&](PieceSet& present) {
+    for (auto run = alone.next_run(PieceIndex(0)); !run.empty(); run = alone.next_run(run.end())) {
+      present.reset_range(run);
+    }
+  };
+  if (auto members = rack_members_.find(rack); members != rack_members_.end()) {
+    for (NodeId member : members->second) {
+      if (alone.none()) return;
+      leave_out(nodes_.at(member));
+    }
   }
-  blob.fleet.present = std::move(fleet);
-  blob.next_run = 0;
-  rack_scope(blob, rack).present = std::move(in_rack);
+  forget(rack_scope(blob, rack).present);
+  for (const auto& [node_id, node] : nodes_) {
+    if (alone.none()) return;
+    if (node.rack != rack) leave_out(node);
+  }
+  forget(blob.fleet.present);
+  if (auto first = alone.first_set()) {
+    blob.next_run = std::min(blob.next_run, blob.layout.run_of(*first).value());
+  }
 }
 
 void LeaseTable::node_has(NodeId id, BlobId blob_id, PieceRange pieces, Time now) {
@@ -183,8 +200,12 @@ void LeaseTable::node_has_all(NodeId id, BlobId blob_id, Time now) {
 void LeaseTable::node_lost(NodeId id, BlobId blob_id) {
   Node* node = find(id);
   Blob* blob = find(blob_id);
-  if (!node || !blob || node->has.erase(blob_id) == 0) return;
-  recompute(blob_id, *blob, node->rack);
+  if (!node || !blob) return;
+  auto it = node->has.find(blob_id);
+  if (it == node->has.end()) return;
+  RunSet gone = std::move(it->second);
+  node->has.erase(it);
+  withdraw(blob_id, *blob, node->rack, gone);
 }
 
 void LeaseTable::node_active(NodeId id, BlobId blob_id, Time now) {
@@ -205,29 +226,34 @@ void LeaseTable::finish(Node& node, BlobId id, Blob& blob, PieceRange pieces, Ti
     if (it == node.leases.end()) continue;
     Lease& lease = it->second;
     // The node's own pieces leave both sets: they are present now, which forbids as well.
-    std::vector<PieceRange> before = lease.pieces;
-    if (subtract(lease.pieces, pieces) == 0) continue;
+    std::vector<Part> before = lease.parts;
+    if (subtract(lease.parts, pieces) == 0) continue;
     lease.progress = std::max(lease.progress, now);
-    for (PieceRange range : before) {
-      PieceIndex first = std::max(range.first, pieces.first);
-      PieceIndex end = std::min(range.end(), pieces.end());
-      if (first >= end) continue;
-      if (kind == LeaseKind::kOrigin) blob.fleet.leased.reset_range({first, end - first});
-      rack_scope(blob, node.rack).leased.reset_range({first, end - first});
+    for (const Part& part : before) {
+      PieceRange done = overlap(part.range, pieces);
+      if (done.empty()) continue;
+      if (kind == LeaseKind::kOrigin) {
+        blob.fleet.leased.reset_range(done);
+        if (now - part.since >= options_.fair_time) {
+          node.late = true;
+          node.late_until = now + options_.late_pause;
+        }
+      }
+      rack_scope(blob, node.rack).leased.reset_range(done);
     }
-    if (lease.pieces.empty()) close_lease(node, blob, it);
+    if (lease.parts.empty()) close_lease(node, blob, it);
   }
 }
 
 void LeaseTable::end_lease(Node& node, BlobId id, Blob& blob, LeaseKind kind) {
   auto it = node.leases.find({id, kind});
   if (it == node.leases.end()) return;
-  for (PieceRange range : it->second.pieces) {
+  for (const Part& part : it->second.parts) {
     if (kind == LeaseKind::kOrigin) {
-      blob.fleet.leased.reset_range(range);
-      blob.next_run = std::min(blob.next_run, blob.layout.run_of(range.first).value());
+      blob.fleet.leased.reset_range(part.range);
+      blob.next_run = std::min(blob.next_run, blob.layout.run_of(part.range.first).value());
     }
-    rack_scope(blob, node.rack).leased.reset_range(range);
+    rack_scope(blob, node.rack).leased.reset_range(part.range);
   }
   close_lease(node, blob, it);
 }
@@ -236,6 +262,7 @@ LeaseTable::Lease& LeaseTable::open_lease(Node& node, BlobId id, const Blob& blo
                                           Time now) {
   auto [it, fresh] = node.leases.try_emplace({id, kind});
   it->second.progress = now;
+  holders_.insert(node.id);
   if (fresh && kind == LeaseKind::kOrigin && blob.origin) {
     Readers& readers = readers_[*blob.origin];
     if (readers.leases[node.id]++ == 0) ++readers.nodes[node.rack];
@@ -253,6 +280,7 @@ LeaseTable::Leases::iterator LeaseTable::close_lease(Node& node, const Blob& blo
       if (--readers.nodes[node.rack] == 0) readers.nodes.erase(node.rack);
     }
   }
+  if (node.leases.size() == 1) holders_.erase(node.id);
   return node.leases.erase(it);
 }
 
@@ -280,6 +308,16 @@ bool LeaseTable::may_read_origin(const Node& node, OriginId origin) const {
          (in_rack == readers.nodes.end() || in_rack->second < part);
 }
 
+// Whether the node has shown that others read sooner, and there are such others.
+bool LeaseTable::leave_to_others(Node& node, OriginId origin, Time now) {
+  if (!node.late) return false;
+  if (now >= node.late_until) node.late = false;
+  auto readers = readers_.find(origin);
+  if (!node.late || readers == readers_.end()) return false;
+  return std::any_of(readers->second.leases.begin(), readers->second.leases.end(),
+                     [&](const auto& reader) { return !nodes_.at(reader.first).late; });
+}
+
 Duration LeaseTable::retry_after(NodeId node) const {
   Duration wait = kRetryFirst * static_cast<int>(1 + nodes_.size() / kNodesPerRetryStep);
   wait = std::min(wait, kRetryMost);
@@ -303,7 +341,8 @@ LeaseTable::Answer LeaseTable::ask(NodeId id, const LeaseAsk& ask, Time now) {
   if (now - start_ < options_.quiet_start) {
     return refuse(LeaseRefusal::kStarting, options_.quiet_start - (now - start_));
   }
-  if (origin && !ask.urgent && !may_read_origin(*node, *blob->origin)) {
+  if (origin && !ask.urgent &&
+      (!may_read_origin(*node, *blob->origin) || leave_to_others(*node, *blob->origin, now))) {
     return refuse(LeaseRefusal::kBusy, retry_after(id));
   }
   std::uint64_t bytes = std::min(ask.bytes, options_.max_grant);
@@ -322,6 +361,7 @@ LeaseTable::Answer LeaseTable::ask(NodeId id, const LeaseAsk& ask, Time now) {
     candidate = clip(blob->layout, candidate);
     if (!candidate.empty()) take(grant, *blob, candidate);
   }
+  if (origin && answer.granted.empty()) take_over(grant, *blob, ask.candidates);
   if (origin && !answer.granted.empty()) node->reads_on[ask.blob] = answer.granted.back().end();
   if (answer.granted.empty()) {
     Duration retry = origin ? retry_after(id) : kRetryFirst;
@@ -353,8 +393,12 @@ void LeaseTable::take(Grant& grant, Blob& blob, PieceRange from) {
     grant.left -= count;
     at = granted.end();
     scope.leased.set_range(granted);
-    if (origin) rack.leased.set_range(granted);
-    open_lease(*grant.node, grant.blob_id, blob, grant.kind, grant.now).pieces.push_back(granted);
+    if (origin) {
+      rack.leased.set_range(granted);
+      blob.granted += granted.count;
+    }
+    open_lease(*grant.node, grant.blob_id, blob, grant.kind, grant.now)
+        .parts.push_back({granted, grant.now});
     grant.out->push_back(granted);
   }
 }
@@ -384,6 +428,58 @@ void LeaseTable::take_in_order(Grant& grant, Blob& blob) {
   if (grant.out->empty()) take(grant, blob, layout.all_pieces());
 }
 
+// Grants what others have held for longer than is fair, the oldest first. They may still read it:
+// so only a small part of a blob is granted like that.
+void LeaseTable::take_over(Grant& grant, Blob& blob, std::span<const PieceRange> candidates) {
+  struct Late {
+    Time since;
+    NodeId holder;
+    PieceRange pieces;
+  };
+  std::vector<Late> late;
+  auto readers = readers_.find(*blob.origin);
+  if (readers == readers_.end()) return;
+  for (const auto& [holder, leases] : readers->second.leases) {
+    if (holder == grant.node->id) continue;
+    Node& other = nodes_.at(holder);
+    auto lease = other.leases.find({grant.blob_id, LeaseKind::kOrigin});
+    if (lease == other.leases.end()) continue;
+    for (const Part& part : lease->second.parts) {
+      if (grant.now - part.since < options_.fair_time) continue;
+      for (PieceRange candidate : candidates) {
+        PieceRange pieces = overlap(part.range, candidate);
+        if (!pieces.empty()) late.push_back({part.since, holder, pieces});
+      }
+    }
+  }
+  std::sort(late.begin(), late.end(), [](const Late& a, const Late& b) {
+    return std::tie(a.since, a.pieces.first, a.holder) <
+           std::tie(b.since, b.pieces.first, b.holder);
+  });
+  auto budget =
+      static_cast<std::uint64_t>(options_.moved_share * static_cast<double>(blob.granted));
+  budget = std::max<std::uint64_t>(budget, 1);
+  for (Late& from : late) {
+    std::uint64_t most = std::min(grant.left, budget - std::min(budget, blob.moved));
+    if (most == 0) return;
+    from.pieces.count =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(from.pieces.count, most));
+    Node& other = nodes_.at(from.holder);
+    auto lease = other.leases.find({grant.blob_id, LeaseKind::kOrigin});
+    if (lease == other.leases.end() || subtract(lease->second.parts, from.pieces) == 0) continue;
+    other.late = true;
+    other.late_until = grant.now + options_.late_pause;
+    if (lease->second.parts.empty()) close_lease(other, blob, lease);
+    rack_scope(blob, other.rack).leased.reset_range(from.pieces);
+    rack_scope(blob, grant.node->rack).leased.set_range(from.pieces);
+    open_lease(*grant.node, grant.blob_id, blob, LeaseKind::kOrigin, grant.now)
+        .parts.push_back({from.pieces, grant.now});
+    grant.out->push_back(from.pieces);
+    grant.left -= from.pieces.count;
+    blob.moved += from.pieces.count;
+  }
+}
+
 std::vector<PieceRange> LeaseTable::announce_lease(NodeId id, LeaseKind kind, BlobId blob_id,
                                                    std::span<const PieceRange> pieces, Time now) {
   std::vector<PieceRange> out;
@@ -393,11 +489,10 @@ std::vector<PieceRange> LeaseTable::announce_lease(NodeId id, LeaseKind kind, Bl
   auto own = node->leases.find({blob_id, kind});
   if (own != node->leases.end()) {
     // What it still holds here is its own; grant() takes the rest.
-    for (PieceRange range : own->second.pieces) {
+    for (const Part& part : own->second.parts) {
       for (PieceRange named : pieces) {
-        PieceIndex first = std::max(range.first, named.first);
-        PieceIndex end = std::min(range.end(), named.end());
-        if (first < end) out.push_back({first, end - first});
+        PieceRange common = overlap(part.range, named);
+        if (!common.empty()) out.push_back(common);
       }
     }
     own->second.progress = std::max(own->second.progress, now);
@@ -418,20 +513,18 @@ void LeaseTable::release(NodeId id, LeaseKind kind, BlobId blob_id,
   auto it = node->leases.find({blob_id, kind});
   if (it == node->leases.end()) return;
   for (PieceRange given : pieces) {
-    for (const PieceRange& held : std::vector<PieceRange>(it->second.pieces)) {
-      PieceIndex first = std::max(held.first, given.first);
-      PieceIndex end = std::min(held.end(), given.end());
-      if (first >= end) continue;
-      PieceRange freed{first, end - first};
-      subtract(it->second.pieces, freed);
+    for (const Part& held : std::vector<Part>(it->second.parts)) {
+      PieceRange freed = overlap(held.range, given);
+      if (freed.empty()) continue;
+      subtract(it->second.parts, freed);
       if (kind == LeaseKind::kOrigin) {
         blob->fleet.leased.reset_range(freed);
-        blob->next_run = std::min(blob->next_run, blob->layout.run_of(first).value());
+        blob->next_run = std::min(blob->next_run, blob->layout.run_of(freed.first).value());
       }
       rack_scope(*blob, node->rack).leased.reset_range(freed);
     }
   }
-  if (it->second.pieces.empty()) close_lease(*node, *blob, it);
+  if (it->second.parts.empty()) close_lease(*node, *blob, it);
 }
 
 bool LeaseTable::report_etag(BlobId id, std::string_view etag) {
@@ -443,12 +536,13 @@ bool LeaseTable::report_etag(BlobId id, std::string_view etag) {
 
 std::vector<LeaseTable::Ended> LeaseTable::tick(Time now) {
   std::vector<Ended> out;
-  for (auto& [id, node] : nodes_) {
+  for (NodeId id : std::vector<NodeId>(holders_.begin(), holders_.end())) {
+    Node& node = nodes_.at(id);
     for (auto it = node.leases.begin(); it != node.leases.end();) {
       auto [blob_id, kind] = it->first;
       bool idle = now - it->second.progress >= options_.idle_limit;
       std::uint32_t pieces = 0;
-      for (PieceRange range : it->second.pieces) pieces += range.count;
+      for (const Part& part : it->second.parts) pieces += part.range.count;
       ++it;
       if (!idle) continue;
       out.push_back({id, kind, blob_id, pieces});
@@ -463,8 +557,8 @@ std::vector<LeaseTable::Ended> LeaseTable::tick(Time now) {
 
 Time LeaseTable::next_wake() const {
   Time wake = kNever;
-  for (const auto& [id, node] : nodes_) {
-    for (const auto& [key, lease] : node.leases) {
+  for (NodeId id : holders_) {
+    for (const auto& [key, lease] : nodes_.at(id).leases) {
       wake = std::min(wake, lease.progress + options_.idle_limit);
     }
   }

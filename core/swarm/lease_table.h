@@ -25,6 +25,7 @@
 #include <span>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "core/base/result.h"
@@ -64,6 +65,14 @@ class LeaseTable {
     std::uint64_t min_grant = 256 * kKiB;
     std::uint64_t max_grant = 64 * kMiB;
     Duration idle_limit = std::chrono::seconds(5);
+    // When all else is leased or there, what a lessee has not read in this time may be given to
+    // another who lacks it: agents size their asks to half a second and report twice a second.
+    Duration fair_time = std::chrono::milliseconds(1500);
+    // Late lessees get nothing more for so long, as long as others read that origin.
+    Duration late_pause = std::chrono::seconds(5);
+    // At most this part of what was granted of a blob is given to another like that: both may read
+    // it.
+    double moved_share = 0.02;
     Duration quiet_start = std::chrono::seconds(2);  // one heartbeat
   };
 
@@ -126,8 +135,12 @@ class LeaseTable {
   std::uint32_t present(BlobId blob) const;
 
  private:
+  struct Part {
+    content::PieceRange range;
+    Time since;  // when it was granted
+  };
   struct Lease {
-    std::vector<content::PieceRange> pieces;
+    std::vector<Part> parts;
     Time progress;
   };
   struct Node;
@@ -157,6 +170,8 @@ class LeaseTable {
     NodeId id;
     RackId rack;
     bool distrusted = false;
+    bool late = false;  // took longer than is fair for what it read, or has yet to read it
+    Time late_until;
     std::unordered_map<BlobId, RunSet> has;
     std::unordered_map<BlobId, content::PieceIndex> reads_on;  // where its last origin lease ended
     Leases leases;
@@ -167,6 +182,9 @@ class LeaseTable {
     std::string etag;
     // Runs before this one are leased or there, at least in part.
     std::uint32_t next_run = 0;
+    // Pieces granted to origin lessees, and how many of them were taken from one for another.
+    std::uint64_t granted = 0;
+    std::uint64_t moved = 0;
     Scope fleet;
     std::unordered_map<RackId, Scope> racks;
   };
@@ -174,21 +192,25 @@ class LeaseTable {
   Node* find(NodeId node);
   Blob* find(BlobId blob);
   Scope& rack_scope(Blob& blob, RackId rack);
-  void recompute(BlobId id, Blob& blob, RackId rack);
+  void withdraw(BlobId id, Blob& blob, RackId rack, const RunSet& gone);
   void finish(Node& node, BlobId id, Blob& blob, content::PieceRange pieces, Time now);
   void end_lease(Node& node, BlobId id, Blob& blob, LeaseKind kind);
   Lease& open_lease(Node& node, BlobId id, const Blob& blob, LeaseKind kind, Time now);
   Leases::iterator close_lease(Node& node, const Blob& blob, Leases::iterator it);
   bool may_read_origin(const Node& node, OriginId origin) const;
+  bool leave_to_others(Node& node, OriginId origin, Time now);
   void take(Grant& grant, Blob& blob, content::PieceRange from);
   void take_in_order(Grant& grant, Blob& blob);
+  void take_over(Grant& grant, Blob& blob, std::span<const content::PieceRange> candidates);
+  static std::uint32_t subtract(std::vector<Part>& from, content::PieceRange gone);
   Duration retry_after(NodeId node) const;
 
   Options options_;
   Time start_;
   std::unordered_map<NodeId, Node> nodes_;
   std::unordered_map<BlobId, Blob> blobs_;
-  std::unordered_map<RackId, std::size_t> rack_members_;
+  std::unordered_map<RackId, std::vector<NodeId>> rack_members_;
+  std::unordered_set<NodeId> holders_;  // of any lease
   std::unordered_map<OriginId, Readers> readers_;
 };
 

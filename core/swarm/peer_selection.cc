@@ -7,6 +7,8 @@ namespace {
 
 // A random few of a large group are looked at for the least connected one.
 constexpr std::size_t kSample = 16;
+// Enough to find one below the limit if there are some.
+constexpr std::size_t kMostLooked = 256;
 // A node takes at most this many times its wish.
 constexpr std::size_t kMostLinks = 2;
 
@@ -132,8 +134,8 @@ void PeerSelection::drop_spare_wide(NodeId id) {
   }
 }
 
-// The least connected of a sample of `from`, or of all of it when the sample has none; those that
-// have twice their wish are passed over as long as there is another.
+// The least connected of a sample of `from`, or of a larger part when the sample has none; those
+// that have twice their wish are passed over as long as there is another.
 template <typename Accept>
 bool PeerSelection::pick(const Members& from, NodeId node, Kind kind, Accept accept, NodeId& out) {
   std::size_t cap = kMostLinks * (kind == Kind::kFar ? options_.far : options_.near);
@@ -154,7 +156,11 @@ bool PeerSelection::pick(const Members& from, NodeId node, Kind kind, Accept acc
     if (found && fewest < cap) return true;
   }
   std::size_t begin = from.empty() ? 0 : random_.below(from.size());
-  for (std::size_t i = 0; i < from.size(); ++i) look(from[(begin + i) % from.size()]);
+  // In a large fleet in which nearly everybody has that many, looking on would cost a join as much
+  // as there are nodes.
+  for (std::size_t i = 0; i < from.size() && !(found && i >= kMostLooked); ++i) {
+    look(from[(begin + i) % from.size()]);
+  }
   return found;
 }
 

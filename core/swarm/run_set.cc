@@ -40,11 +40,6 @@ constexpr std::uint32_t popcount(RunMask mask) {
 
 }  // namespace
 
-RunMask full_mask(const content::BlobLayout& layout, std::uint32_t run) {
-  RunShape shape(layout);
-  return low_bits(std::min(1u << shape.shift, layout.piece_count() - (run << shape.shift)));
-}
-
 RunSet::RunSet(const content::BlobLayout& layout)
     : words_per_map_((layout.run_count() + 63) / 64), complete_(layout.empty()) {}
 
@@ -150,9 +145,7 @@ std::uint32_t RunSet::remove(const content::BlobLayout& layout, content::PieceRa
 
 void RunSet::clear(const content::BlobLayout& layout) { *this = RunSet(layout); }
 
-RunMask RunSet::mask(const content::BlobLayout& layout, std::uint32_t run) const {
-  if (full(run)) return full_mask(layout, run);
-  if (!any(run)) return 0;
+RunMask RunSet::partial_mask(std::uint32_t run) const {
   auto it = std::lower_bound(partials_->begin(), partials_->end(), run,
                              [](const Partial& p, std::uint32_t r) { return p.run < r; });
   return it->mask;

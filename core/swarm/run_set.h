@@ -19,7 +19,10 @@ namespace shoal::swarm {
 using RunMask = std::uint64_t;
 
 // The mask of all pieces of `run`.
-RunMask full_mask(const content::BlobLayout& layout, std::uint32_t run);
+inline RunMask full_mask(const content::BlobLayout& layout, std::uint32_t run) {
+  std::uint32_t count = layout.pieces_of_run(content::RunIndex(run)).count;
+  return count >= 64 ? ~0ULL : (1ULL << count) - 1;
+}
 
 // Thread: a value, movable only. Ranges and runs passed in must lie within the layout given at
 // construction; the same layout must be passed to each call.
@@ -41,7 +44,10 @@ class RunSet {
 
   bool any(std::uint32_t run) const { return complete_ || (words_ && bit(run, 0)); }
   bool full(std::uint32_t run) const { return complete_ || (words_ && bit(run, words_per_map_)); }
-  RunMask mask(const content::BlobLayout& layout, std::uint32_t run) const;
+  RunMask mask(const content::BlobLayout& layout, std::uint32_t run) const {
+    if (!any(run)) return 0;
+    return full(run) ? full_mask(layout, run) : partial_mask(run);
+  }
   bool contains(const content::BlobLayout& layout, content::PieceIndex piece) const;
   bool contains(const content::BlobLayout& layout, content::PieceRange pieces) const;
 
@@ -66,6 +72,7 @@ class RunSet {
   bool bit(std::uint32_t run, std::uint32_t base) const {
     return (words_[base + run / 64] >> (run % 64)) & 1;
   }
+  RunMask partial_mask(std::uint32_t run) const;
   void put(std::uint32_t run, RunMask mask, RunMask all);
   void materialize(const content::BlobLayout& layout);
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -72,6 +73,13 @@ struct Report {
   double quantile(double q) const;  // of vs_ideal
 };
 
-Report simulate(const Scenario& scenario);
+// Where a run is, for those who wait for it.
+struct Progress {
+  double now = 0;              // virtual seconds
+  std::uint64_t bytes = 0;     // delivered to all agents so far
+  std::size_t unfinished = 0;  // agents that are here and not complete
+};
+// `watch` is called every hundred steps; it sees the run and does not change it.
+Report simulate(const Scenario& scenario, const std::function<void(const Progress&)>& watch = {});
 
 }  // namespace shoal::sim

@@ -127,6 +127,18 @@ TEST(SixteenNodes, ASlowNodeSlowsNobodyElse) {
   EXPECT_LE(r.vs_ideal_healthy.back(), 1.3);
 }
 
+// It is given leases as anybody before it has shown what it can do.
+TEST(SixteenNodes, ASlowNodeDoesNotHoldUpAShortDownload) {
+  for (std::uint64_t seed : {1, 2, 3}) {
+    Scenario s = sixteen_nodes(seed);
+    s.slow_share = 0.0625;
+    Report r = simulate(s);
+    expect_sound(s, r);
+    EXPECT_LE(r.slowest(), 1.35);
+    EXPECT_LE(r.origin_ratio, 1.05);
+  }
+}
+
 TEST(SixteenNodes, BothSidesFinishAfterAPartitionHeals) {
   for (double until : {4.0, 15.0}) {  // shorter and longer than it takes to give a peer up
     Scenario s = sixteen_nodes(1);

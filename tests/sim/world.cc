@@ -23,10 +23,6 @@ swarm::Topology topology(std::uint32_t rack) {
   return {"region", "zone", std::to_string(rack), ""};
 }
 
-std::uint64_t fetch_key(std::uint32_t node, swarm::RequestId id) {
-  return id.value() * 0x9e3779b97f4a7c15 + node;
-}
-
 }  // namespace
 
 World::World(const Scenario& scenario)
@@ -51,6 +47,7 @@ World::World(const Scenario& scenario)
   origin_first_ = content::PieceSet(first_pieces_);
   setup_nodes();
   setup_faults();
+  after(0, [this] { watch_leases(); });
 }
 
 swarm::Time World::time() const {
@@ -200,7 +197,6 @@ void World::die(std::uint32_t node) {
     Fetch& fetch = fetches_[slot];
     if (!fetch.live || fetch.node != node) continue;
     network_.cancel(fetch.connection, slot);
-    fetch_of_.erase(fetch_key(node, fetch.order.id));
     fetch.live = false;
     free_fetches_.push_back(slot);
   }
@@ -355,9 +351,6 @@ void World::heartbeat(std::uint32_t node) {
       for (std::uint32_t i = 0; i < layouts_.size(); ++i) {
         if (agents_[node].here) leases_.node_active(NodeId(node), BlobId(i), time());
       }
-      for (const auto& ended : leases_.tick(time())) {
-        (void)ended;  // the holder asks anew when it comes back
-      }
     });
   }
   if (agent.completed < 0 || !agent.unreported.empty()) {
@@ -365,8 +358,27 @@ void World::heartbeat(std::uint32_t node) {
   }
 }
 
+// What became of leased pieces goes to the tracker with every ask, and twice a second.
+void World::report_progress(std::uint32_t node) {
+  Agent& agent = agents_[node];
+  agent.progress_due = false;
+  if (!agent.here || !agent.knows_tracker || agent.progress.empty()) return;
+  after(scenario_.latency, [this, node, news = std::exchange(agent.progress, {})] {
+    if (!tracker_alive_ || (partitioned_ && agents_[node].side != 0)) return;
+    for (const News& item : news) leases_.node_has(NodeId(node), item.blob, item.pieces, time());
+  });
+}
+
+// The holders of idle leases ask anew when they come back.
+void World::watch_leases() {
+  if (!tracker_alive_) return;
+  (void)leases_.tick(time());
+  after(kProgressInterval, [this] { watch_leases(); });
+}
+
 void World::ask(std::uint32_t node, const swarm::LeaseAsk& ask) {
   ++asks_;
+  report_progress(node);
   after(scenario_.latency, [this, node, ask] {
     if (!tracker_alive_ || (partitioned_ && agents_[node].side != 0)) return;
     auto answer = leases_.ask(NodeId(node), ask, time());

@@ -21,7 +21,7 @@ namespace shoal::sim {
 class World {
  public:
   explicit World(const Scenario& scenario);
-  Report run();
+  Report run(const std::function<void(const Progress&)>& watch);
 
  private:
   using Range = content::PieceRange;
@@ -41,6 +41,8 @@ class World {
     std::unique_ptr<swarm::Downloads> downloads;
     std::vector<PeerLink> peers;
     std::unordered_map<std::uint32_t, std::uint32_t> peer_of;  // by node
+    // The fetches of its requests, by the part of the request's number that is reused.
+    std::vector<std::uint32_t> fetch_of;
     std::optional<ConnectionId> origin[2];
     LinkId up;
     LinkId down;
@@ -61,6 +63,8 @@ class World {
     std::vector<std::uint32_t> banned_by;
     std::vector<News> news;        // for neighbours
     std::vector<News> unreported;  // for the tracker
+    std::vector<News> progress;  // the part of it that was leased, which the tracker hears earlier
+    bool progress_due = false;
     content::PieceSet first_percent;
     double first_percent_at = -1;
   };
@@ -99,16 +103,23 @@ class World {
   void register_at_tracker(std::uint32_t node);
   void tell_neighbours();
   void heartbeat(std::uint32_t node);
+  void report_progress(std::uint32_t node);
+  void watch_leases();
   void ask(std::uint32_t node, const swarm::LeaseAsk& ask);
   void lose_tracker();
 
   void decide(std::uint32_t node);
   void carry_out(std::uint32_t node, const swarm::StartRequest& order);
   void cancel(std::uint32_t node, swarm::RequestId id);
+  static std::uint32_t slot_of(swarm::RequestId id) {
+    return static_cast<std::uint32_t>(id.value());
+  }
   void end_fetch(std::uint32_t slot, swarm::Outcome outcome);
   void delivered(const Network::Delivery& delivery);
   void verified(std::uint32_t node, swarm::BlobId blob, Range pieces);
   void send_news(std::uint32_t node);
+  static constexpr double kProgressInterval = 0.5;  // of leases, to the tracker
+
   static void add_news(std::vector<News>& to, swarm::BlobId blob, Range pieces);
   bool done() const;
   Report report();
@@ -125,7 +136,6 @@ class World {
   std::vector<Agent> agents_;
   std::vector<Fetch> fetches_;
   std::vector<std::uint32_t> free_fetches_;
-  std::unordered_map<std::uint64_t, std::uint32_t> fetch_of_;  // by node << 32 ^ request
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
   std::uint64_t event_count_ = 0;
   std::vector<swarm::Action> actions_;
@@ -135,6 +145,7 @@ class World {
   bool tracker_alive_ = true;
   bool partitioned_ = false;
 
+  double moved_bytes_ = 0;
   double origin_bytes_ = 0;
   double cross_rack_bytes_ = 0;
   std::uint32_t first_pieces_ = 0;  // of the first 1 %, in the first file

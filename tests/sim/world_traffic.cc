@@ -17,9 +17,7 @@ using swarm::PeerId;
 
 namespace {
 
-std::uint64_t fetch_key(std::uint32_t node, swarm::RequestId id) {
-  return id.value() * 0x9e3779b97f4a7c15 + node;
-}
+constexpr std::uint64_t kWatchSteps = 100;
 
 }  // namespace
 
@@ -101,23 +99,26 @@ void World::carry_out(std::uint32_t node, const swarm::StartRequest& order) {
     free_fetches_.pop_back();
   }
   fetches_[slot] = Fetch{node, order, 0, 0, true, **connection};
-  fetch_of_[fetch_key(node, order.id)] = slot;
+  if (slot_of(order.id) >= agent.fetch_of.size()) agent.fetch_of.resize(slot_of(order.id) + 1);
+  agent.fetch_of[slot_of(order.id)] = slot;
   network_.request(**connection, slot, layouts_[order.blob.value()].range_of(order.pieces).length,
                    now_ + latency);
 }
 
 void World::cancel(std::uint32_t node, swarm::RequestId id) {
-  auto it = fetch_of_.find(fetch_key(node, id));
-  if (it == fetch_of_.end()) return;
-  network_.cancel(fetches_[it->second].connection, it->second);
-  end_fetch(it->second, Outcome::kCancelled);
+  const Agent& agent = agents_[node];
+  if (slot_of(id) >= agent.fetch_of.size()) return;
+  std::uint32_t slot = agent.fetch_of[slot_of(id)];
+  const Fetch& fetch = fetches_[slot];
+  if (!fetch.live || fetch.node != node || fetch.order.id != id) return;
+  network_.cancel(fetch.connection, slot);
+  end_fetch(slot, Outcome::kCancelled);
 }
 
 void World::end_fetch(std::uint32_t slot, Outcome outcome) {
   Fetch& fetch = fetches_[slot];
   fetch.live = false;
   free_fetches_.push_back(slot);
-  fetch_of_.erase(fetch_key(fetch.node, fetch.order.id));
   Agent& agent = agents_[fetch.node];
   agent.downloads->request_ended(fetch.order.id, outcome, {}, time());
   agent.dirty = true;
@@ -132,13 +133,16 @@ void World::delivered(const Network::Delivery& delivery) {
   const content::BlobLayout& layout = layouts_[order.blob.value()];
   double bytes = static_cast<double>(delivery.done - fetch.counted);
   fetch.counted = delivery.done;
+  moved_bytes_ += bytes;
   bool lies = false;
+  bool leased = order.source.is_origin();
   if (order.source.is_origin()) {
     origin_bytes_ += bytes;
     cross_rack_bytes_ += bytes;
   } else {
     const Agent& other = agents_[agent.peers[order.source.peer().value()].node];
-    if (other.rack != agent.rack) cross_rack_bytes_ += bytes;
+    leased = other.rack != agent.rack;
+    if (leased) cross_rack_bytes_ += bytes;
     lies = other.liar;
   }
   std::uint32_t pieces = delivery.finished
@@ -160,6 +164,13 @@ void World::delivered(const Network::Delivery& delivery) {
     }
     agent.downloads->pieces_verified(order.id, fresh, time());
     verified(node, order.blob, fresh);
+    if (leased) {
+      add_news(agent.progress, order.blob, fresh);
+      if (!agent.progress_due) {
+        agent.progress_due = true;
+        after(kProgressInterval, [this, node] { report_progress(node); });
+      }
+    }
     agent.dirty = true;
   } else if (bytes > 0) {
     agent.downloads->request_active(order.id, time());
@@ -227,8 +238,11 @@ bool World::done() const {
   return true;
 }
 
-Report World::run() {
-  while (!done() && now_ < scenario_.time_limit) {
+Report World::run(const std::function<void(const Progress&)>& watch) {
+  for (std::uint64_t steps = 0; !done() && now_ < scenario_.time_limit; ++steps) {
+    if (watch && steps % kWatchSteps == 0) {
+      watch({now_, static_cast<std::uint64_t>(moved_bytes_), unfinished_});
+    }
     double end = now_ + scenario_.step;
     while (!events_.empty() && events_.top().at < end) {
       now_ = std::max(now_, events_.top().at);
@@ -316,6 +330,8 @@ double Report::quantile(double q) const {
   return vs_ideal[static_cast<std::size_t>(q * last + 0.5)];
 }
 
-Report simulate(const Scenario& scenario) { return World(scenario).run(); }
+Report simulate(const Scenario& scenario, const std::function<void(const Progress&)>& watch) {
+  return World(scenario).run(watch);
+}
 
 }  // namespace shoal::sim

@@ -199,5 +199,89 @@ TEST_F(LeaseTableTest, ReleasedPiecesAreFreeAtOnce) {
   EXPECT_EQ(ask(2, kMiB).granted, granted);
 }
 
+// All of the blob in one grant to node 1, but for what has been read of it.
+struct SlowLessee : LeaseTableTest {
+  SlowLessee() {
+    up(1), up(2, 1);
+    table.node_has(NodeId(1), kBlob, {PieceIndex(0), layout.piece_count() - 16}, now);
+    rest = {PieceIndex(layout.piece_count() - 16), 16};
+    for (int i = 0; i < 8; ++i) (void)ask(1, 256 * kKiB);
+  }
+  PieceRange rest;
+};
+
+TEST_F(SlowLessee, GivesWayAfterAFairTime) {
+  now += milliseconds(1400);
+  EXPECT_TRUE(ask(2, kMiB, LeaseKind::kOrigin, {rest}).granted.empty());
+  now += milliseconds(100);
+  // Only to one who says what it lacks.
+  EXPECT_TRUE(ask(2, kMiB).granted.empty());
+  auto moved = ask(2, 256 * kKiB, LeaseKind::kOrigin, {rest}).granted;
+  ASSERT_EQ(moved.size(), 1u);
+  EXPECT_TRUE(rest.contains(moved[0].first));
+  // They are node 2's now: they end with it, and nobody else gets them before.
+  up(3);
+  EXPECT_TRUE(ask(3, kMiB, LeaseKind::kOrigin, {moved[0]}).granted.empty());
+  EXPECT_EQ(table.announce_lease(NodeId(1), LeaseKind::kOrigin, kBlob, moved, now).size(), 0u);
+  table.node_has(NodeId(2), kBlob, moved[0], now);
+  table.node_down(NodeId(2));
+  EXPECT_EQ(ask(3, kMiB, LeaseKind::kOrigin, {moved[0]}).granted, moved);
+}
+
+TEST_F(SlowLessee, IsReadTwiceOnlyInASmallPart) {
+  BlobLayout large{64 * kMiB};
+  BlobId blob{2};
+  table.add_blob(blob, large, kOrigin);
+  auto of = [&](std::uint32_t node, std::vector<PieceRange> candidates) {
+    return table.ask(NodeId(node), {LeaseKind::kOrigin, blob, 64 * kMiB, candidates, false, false},
+                     now);
+  };
+  while (!of(1, {}).granted.empty()) continue;
+  now += seconds(2);
+  table.node_active(NodeId(1), blob, now);
+  std::uint32_t moved = 0;
+  for (int i = 0; i < 1000; ++i) {
+    for (PieceRange range : of(2, {large.all_pieces()}).granted) moved += range.count;
+  }
+  EXPECT_GT(moved, 0u);
+  EXPECT_LE(moved, large.piece_count() / 50);
+}
+
+TEST_F(SlowLessee, GetsNoMoreWhileOthersReadSooner) {
+  BlobId blob{2};
+  table.add_blob(blob, layout, kOrigin);
+  auto of = [&](std::uint32_t node) {
+    return table.ask(NodeId(node), {LeaseKind::kOrigin, blob, kMiB, {}, false, false}, now).granted;
+  };
+  auto slow = of(1);
+  ASSERT_FALSE(slow.empty());
+  now += seconds(2);
+  table.node_has(NodeId(1), blob, slow[0], now);
+  // Nobody else reads: better slowly than not at all.
+  table.release(NodeId(1), LeaseKind::kOrigin, kBlob, {&rest, 1});
+  EXPECT_FALSE(of(1).empty());
+  EXPECT_FALSE(of(2).empty());
+  EXPECT_TRUE(of(1).empty());
+  EXPECT_FALSE(of(2).empty());
+  // It may try again after a while.
+  now += seconds(5);
+  EXPECT_FALSE(of(1).empty());
+}
+
+TEST_F(LeaseTableTest, WhatOnlyOneNodeHadIsOpenAgainWhenItGoes) {
+  for (std::uint32_t node = 1; node <= 4; ++node) up(node, node % 2);
+  PieceRange both{PieceIndex(0), 64};
+  PieceRange alone{PieceIndex(64), 64};
+  table.node_has(NodeId(1), kBlob, both, now);
+  table.node_has(NodeId(1), kBlob, alone, now);
+  table.node_has(NodeId(2), kBlob, both, now);  // in the other rack
+  table.node_down(NodeId(1));
+  EXPECT_EQ(table.present(kBlob), both.count);
+  EXPECT_TRUE(ask(3, 64 * kMiB, LeaseKind::kOrigin, {both}).granted.empty());
+  EXPECT_EQ(ask(3, 64 * kMiB, LeaseKind::kOrigin, {alone}).granted, std::vector{alone});
+  // Nobody in the rack of node 1 has them now.
+  EXPECT_EQ(ask(3, 64 * kMiB, LeaseKind::kRack, {both}).granted, std::vector{both});
+}
+
 }  // namespace
 }  // namespace shoal::swarm
