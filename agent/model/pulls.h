@@ -61,6 +61,7 @@ class Pulls : OneThreadOnly {
     std::optional<content::Digest> manifest;  // what it was resolved to, if that is known
     swarm::Class cls = swarm::Class::kPrefetch;
     bool pin = false;
+    bool ordered = false;  // by the tracker: a full disk is waited out
   };
 
   Pulls(Executor executor, store::BlobStore& store, Library& library, Inventory& inventory,
@@ -79,6 +80,8 @@ class Pulls : OneThreadOnly {
 
   // For heartbeats: those that changed since the last call, or all that have not ended.
   std::vector<api::PullReport> reports(bool full);
+  // What a running pull of that manifest waits for at this moment; empty if for nothing.
+  std::string waiting_for(const content::Digest& manifest) const;
   // Called when a pull ends.
   void on_ended(std::function<void()> callback) { on_ended_ = std::move(callback); }
 
@@ -108,6 +111,8 @@ class Pulls : OneThreadOnly {
     std::map<content::Digest, Part> parts;
     std::size_t missing = 0;  // parts not complete
     std::string doing;        // what it waits for outside the fetcher
+    bool ordered = false;     // by the tracker
+    unsigned full = 0;        // how often there was no room
     bool reported = false;    // the newest version was given to reports()
     std::chrono::steady_clock::time_point last_bytes;
     std::uint64_t rate_bytes = 0;  // since the last tick
@@ -124,6 +129,7 @@ class Pulls : OneThreadOnly {
   void changed(Pull& pull);
   bool wanted_elsewhere(const content::Digest& blob, const Pull* except) const;
   Task<void> tick();
+  bool may_get_room(Pull& pull, const Error& error, std::uint64_t size) const;
   std::string waits_for(const Pull& pull) const;
 
   // Constant after construction
