@@ -41,13 +41,17 @@ struct IngestView {
 // Thread: the control thread. Lifetime: borrows the store; stop() before destruction.
 class Ingests {
  public:
+  // `stored`: a blob came into the store. `unwanted`: a job that brought it was cancelled.
   Ingests(Executor executor, store::BlobStore& store, std::size_t threads,
-          std::function<void(const store::Blob&)> stored);
+          std::function<void(const store::Blob&)> stored,
+          std::function<void(const content::Digest&)> unwanted);
   ~Ingests();
 
   // `file` is open for reading; `path` is where it can be opened again (in-place only, absolute).
   // Returns the job's id.
   std::string start(UniqueFd file, IngestMode mode, std::string path);
+  // Nothing of the job stays: one that runs ends, and what one that is done has brought into the
+  // store is removed again, unless somebody has found a use for it. False: no such job.
   bool cancel(const std::string& id);
 
   // Returns once the job has ended, else at the deadline. Errors: not_found.
@@ -83,6 +87,7 @@ class Ingests {
   };
 
   Task<void> run(std::shared_ptr<Job> job);
+  void take_back(const Job& job);
   Result<Outcome> work(Job& job);
   Result<content::PieceTable> hash(Job& job) const;
   void drop_old();
@@ -90,6 +95,7 @@ class Ingests {
   const Executor executor_;
   store::BlobStore& store_;
   const std::function<void(const store::Blob&)> stored_;
+  const std::function<void(const content::Digest&)> unwanted_;
   TaskGroup tasks_;
   Condition ended_;
   std::unordered_map<std::string, std::shared_ptr<Job>> jobs_;  // shared with their threads
