@@ -50,6 +50,13 @@ TEST(ChooseEvictions, TakesTheLeastRecentlyUsedFirst) {
   EXPECT_EQ(choose_evictions(all, 1000).size(), 3u);
 }
 
+TEST(ChooseEvictions, TakesManifestsAndTheirLikeLast) {
+  const std::vector<EvictionCandidate> all = {candidate("manifest", 800, 100),
+                                              candidate("file", kMiB, 300)};
+  EXPECT_EQ(choose_evictions(all, kMiB), std::vector<Digest>{all[1].digest});
+  EXPECT_EQ(choose_evictions(all, kMiB + 1).size(), 2u);
+}
+
 TEST(ChooseEvictions, NeverTakesWhatIsKeptOrGivesNothing) {
   const std::vector<EvictionCandidate> all = {
       candidate("pinned", 10, 1, true), candidate("in place", 0, 2), candidate("last", 10, 3)};
@@ -117,6 +124,12 @@ TEST_F(StoreEviction, CreationMakesRoomByUse) {
   EXPECT_TRUE(stored(a) && stored(c) && stored(d));
   EXPECT_FALSE(stored(b));
   EXPECT_EQ(store_->space().use.used, 9 * kPiece);
+  // make() has called maintain(), which tells what creation evicted: here for once it has not.
+  now_ns_ += 1'000'000'000;
+  create_complete(sample_blob(3 * kPiece, 5));
+  EXPECT_FALSE(stored(c));
+  EXPECT_EQ(store_->maintain().evicted, std::vector<Digest>{c.digest()});
+  EXPECT_TRUE(store_->maintain().evicted.empty());
 }
 
 TEST_F(StoreEviction, NeverTakesPinnedOpenedGuardedOrFetchedBlobs) {
