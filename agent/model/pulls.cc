@@ -170,6 +170,7 @@ void Pulls::end(Pull& pull, api::PullState state, std::optional<Error> error) {
   pull.view.eta.reset();
   pull.view.waiting_for.clear();
   pull.ended = Clock::now();
+  pull.kept.clear();
   metrics::counter("shoal_agent_pulls_total", "Pulls of models that have ended.",
                    {{"result", state == api::PullState::kComplete ? "complete"
                                : state == api::PullState::kFailed ? "failed"
@@ -219,6 +220,8 @@ Task<Status> Pulls::work(Pull* pull) {
   if (!model) co_return fail(model.error());
   pull->model = *model;
   const content::ModelManifest& manifest = (*model)->manifest;
+  co_await keep(pull, (*model)->digest);
+  co_await keep(pull, manifest.config.digest);  // if it is here
   pull->parts[manifest.config.digest] = {
       manifest.config.digest, manifest.config.size, std::nullopt, "config", 0, false};
   for (const content::ModelFile& file : manifest.files) {
@@ -255,6 +258,7 @@ Task<Status> Pulls::work(Pull* pull) {
   for (const content::Digest& digest : digests) {
     if (pull->parts.at(digest).complete) continue;
     SHOAL_CO_TRY(co_await begin_part(pull, digest));
+    if (digest == manifest.config.digest) co_await keep(pull, digest);
   }
   while (pull->missing > 0) {
     if (pull->stop.is_set() || stop_.is_set()) co_return fail(Errc::kCancelled, "cancelled");
@@ -332,6 +336,17 @@ Task<Result<std::shared_ptr<const Library::Model>>> Pulls::find_model(Pull* pull
     if (model) inventory_.set_complete(*digest, (*store_.info(*digest)).size);
     co_return model;
   }
+}
+
+// What makes room for the model's files must not make the model itself unknown.
+Task<void> Pulls::keep(Pull* pull, content::Digest digest) {
+  auto work = [this, digest]() -> Result<store::ReadLease> {
+    auto blob = store_.find(digest);
+    if (!blob) return fail(blob.error());
+    return (*blob)->open_reader();
+  };
+  auto lease = co_await pool_.run(work);
+  if (lease) pull->kept.push_back(std::move(*lease));
 }
 
 // Orders of the tracker wait for room: whoever gave them to many nodes is told which nodes wait,

@@ -109,11 +109,12 @@ class Pulls : OneThreadOnly {
     bool pin = false;
     std::shared_ptr<const Library::Model> model;
     std::map<content::Digest, Part> parts;
-    std::size_t missing = 0;  // parts not complete
-    std::string doing;        // what it waits for outside the fetcher
-    bool ordered = false;     // by the tracker
-    unsigned full = 0;        // how often there was no room
-    bool reported = false;    // the newest version was given to reports()
+    std::size_t missing = 0;             // parts not complete
+    std::string doing;                   // what it waits for outside the fetcher
+    bool ordered = false;                // by the tracker
+    unsigned full = 0;                   // how often there was no room
+    std::vector<store::ReadLease> kept;  // manifest and config: not to be evicted meanwhile
+    bool reported = false;               // the newest version was given to reports()
     std::chrono::steady_clock::time_point last_bytes;
     std::uint64_t rate_bytes = 0;  // since the last tick
     std::chrono::steady_clock::time_point ended;
@@ -123,6 +124,7 @@ class Pulls : OneThreadOnly {
   Task<void> run(std::shared_ptr<Pull> pull);
   Task<Status> work(Pull* pull);
   Task<Result<std::shared_ptr<const Library::Model>>> find_model(Pull* pull);
+  Task<void> keep(Pull* pull, content::Digest digest);
   Task<Status> begin_part(Pull* pull, content::Digest digest);
   Task<Status> pause(Pull* pull, Error why, std::string doing);
   void end(Pull& pull, api::PullState state, std::optional<Error> error);
