@@ -2,11 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <set>
 #include <thread>
 
 #include "core/base/random.h"
+#include "core/base/unique_fd.h"
 #include "core/base/units.h"
+#include "core/store/file_system.h"
+#include "core/store/writeback.h"
 #include "tests/core/store/memory_store.h"
 #include "tests/fakes/test_seed.h"
 
@@ -130,6 +134,20 @@ TEST_F(StoreEviction, CreationMakesRoomByUse) {
   EXPECT_FALSE(stored(c));
   EXPECT_EQ(store_->maintain().evicted, std::vector<Digest>{c.digest()});
   EXPECT_TRUE(store_->maintain().evicted.empty());
+}
+
+// Else the space of an evicted blob comes back when the next ones have written enough, or never.
+TEST(Writeback, DoesNotKeepAForgottenFileOpen) {
+  Writeback writeback(real_file_system(), 64 * kMiB);
+  auto forgotten = std::make_shared<UniqueFd>();
+  auto other = std::make_shared<UniqueFd>();
+  writeback.add(forgotten, {0, 100});
+  writeback.add(other, {0, 100});
+  writeback.add(forgotten, {500, 100});
+  EXPECT_EQ(forgotten.use_count(), 3);
+  writeback.forget(forgotten);
+  EXPECT_EQ(forgotten.use_count(), 1);
+  EXPECT_EQ(other.use_count(), 2);
 }
 
 TEST_F(StoreEviction, NeverTakesPinnedOpenedGuardedOrFetchedBlobs) {
