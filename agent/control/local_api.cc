@@ -247,6 +247,9 @@ Task<http::Response> LocalApi::post_publish(Request request) {
   if (!done) {
     co_return Response::error(done.error().with_context("giving the model to the tracker"));
   }
+  for (const content::ModelFile& file : (*model)->manifest.files) {
+    parts_.ingests.published(file.digest);
+  }
   co_return answer({{"manifest", digest.str()}});
 }
 

@@ -19,6 +19,8 @@ namespace {
 
 constexpr std::size_t kReadSize = 1 << 20;
 constexpr std::size_t kQueueLimit = 65'536;
+// Each costs two descriptors.
+constexpr std::size_t kMaxLeases = 1'024;
 constexpr int kRoomTries = 2;
 constexpr std::chrono::milliseconds kRoomPause{1'500};
 
@@ -75,7 +77,8 @@ bool Ingests::cancel(const std::string& id) {
 
 // What a cancelled job has brought into the store leaves it, unless another publication counts on
 // the same bytes.
-void Ingests::take_back(const Job& job) {
+void Ingests::take_back(Job& job) {
+  job.lease.reset();
   const bool brought = job.table && job.how != "present" && job.how != "hash";
   if (!brought) return;
   const content::Digest digest = job.table->digest();
@@ -96,6 +99,7 @@ Task<void> Ingests::run(std::shared_ptr<Job> job) {
   if (outcome) {
     job->table = std::move(outcome->table);
     job->how = std::move(outcome->how);
+    job->lease = std::move(outcome->lease);
     if (outcome->blob) stored_(*outcome->blob);
   } else {
     job->error = outcome.error();
@@ -129,7 +133,27 @@ Result<content::PieceTable> Ingests::hash(Job& job) const {
   return content::PieceTable::make(std::move(*hashes));
 }
 
+void Ingests::published(const content::Digest& blob) {
+  std::size_t left = 0;
+  for (const auto& [id, job] : jobs_) {
+    if (job->table && job->table->digest() == blob) job->lease.reset();
+    left += job->lease ? 1 : 0;
+  }
+  leases_ = left;
+}
+
 Result<Ingests::Outcome> Ingests::work(Job& job) {
+  Result<Outcome> outcome = bring(job);
+  if (outcome && outcome->blob && !outcome->blob->in_place() && leases_ < kMaxLeases) {
+    if (auto lease = outcome->blob->open_reader()) {
+      ++leases_;
+      outcome->lease = std::move(*lease);
+    }
+  }
+  return outcome;
+}
+
+Result<Ingests::Outcome> Ingests::bring(Job& job) {
   struct stat before {};
   if (::fstat(job.file.get(), &before) != 0) return fail(errno_error("fstat", errno));
   if (!S_ISREG(before.st_mode)) return fail(Errc::kInvalid, "not a regular file");
@@ -138,7 +162,7 @@ Result<Ingests::Outcome> Ingests::work(Job& job) {
   struct stat after {};
   if (::fstat(job.file.get(), &after) != 0) return fail(errno_error("fstat", errno));
   if (!same_file(before, after)) return fail(changed_error());
-  Outcome outcome{std::move(*table), nullptr, ""};
+  Outcome outcome{std::move(*table), nullptr, "", std::nullopt};
   const content::Digest digest = outcome.table.digest();
   switch (job.mode) {
     case IngestMode::kHash:
