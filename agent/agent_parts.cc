@@ -127,9 +127,11 @@ Status AgentParts::open() {
   pulls_ = std::make_unique<Pulls>(executor_, *store_, *library_, inventory_, fetcher_, catalogue_,
                                    tables_, pool_);
   pulls_->on_ended([this] { link_.beat_now(); });
-  ingests_ = std::make_unique<Ingests>(executor_, *store_, kIngestThreads,
-                                       [this](const store::Blob& blob) { inventory_.set(blob); });
-  verifies_ = std::make_unique<Verifies>(executor_, *store_, *blobs_, pool_, settings_.scrub_rate);
+  ingests_ = std::make_unique<Ingests>(
+      executor_, *store_, kIngestThreads, [this](const store::Blob& blob) { inventory_.set(blob); },
+      [this](const content::Digest& digest) { tasks_.spawn("take back", take_back(digest)); });
+  verifies_ = std::make_unique<Verifies>(executor_, *store_, *blobs_, pool_, settings_.scrub_rate,
+                                         settings_.scrub_pause);
   return {};
 }
 
@@ -247,6 +249,20 @@ Task<void> AgentParts::repair(content::Digest digest) {
   fetcher_.want(digest, (*blob)->layout().all_pieces(), swarm::Class::kPrefetch, swarm::kNever);
 }
 
+// Removes what a publication brought that came to nothing.
+Task<void> AgentParts::take_back(content::Digest digest) {
+  if (!library_->references_of(digest).empty() || fetcher_.contains(digest)) co_return;
+  auto work = [this, digest] { return store_->remove(digest); };
+  Status removed = co_await pool_.run(work);
+  if (!removed) {
+    log::info("not taken back", {{"digest", digest.str()}, {"err", removed.error()}});
+    co_return;
+  }
+  blobs_->forget(digest);
+  library_->removed(digest);
+  inventory_.removed(digest);
+}
+
 // Pieces that a crash left unconfirmed are looked at again, and offered if they are good.
 Task<void> AgentParts::recheck() {
   for (const std::shared_ptr<store::Blob>& blob : store_->unchecked()) {
@@ -275,7 +291,10 @@ Task<void> AgentParts::maintain() {
   metrics::Gauge& expiry = metrics::gauge("shoal_agent_certificate_expiry_timestamp_seconds",
                                           "When this node's certificate ends.");
   while (co_await sleep_until(Deadline::after(kMaintainEvery), &stop_)) {
-    auto work = [this] { return store_->maintain(); };
+    auto work = [this] {
+      origins_.tidy();
+      return store_->maintain();
+    };
     auto report = co_await pool_.run(work);
     if (report) {
       for (const content::Digest& digest : report->evicted) {
@@ -323,10 +342,7 @@ Task<Result<api::LeaseResponse>> AgentParts::leases(api::LeaseRequest request, D
 // --- Tracker
 // ---------------------------------------------------------------------------------------
 
-void AgentParts::tracker_up(const std::string& tracker_epoch) {
-  log::info("registered with the tracker", {{"tracker_epoch", tracker_epoch}});
-  fetcher_.tracker_up();
-}
+void AgentParts::tracker_up(const std::string&) { fetcher_.tracker_up(); }
 
 void AgentParts::tracker_down(const Error& why) {
   log::warn("tracker lost: going on with the peers known", {{"err", why}});
@@ -342,6 +358,7 @@ void AgentParts::orders(const api::EventsResponse::Orders& orders) {
     request.cls =
         order.traffic_class == "background" ? swarm::Class::kBackground : swarm::Class::kPrefetch;
     request.pin = order.pin;
+    request.ordered = true;
     pulls_->start(std::move(request));
   }
   for (const std::string& id : orders.cancelled) pulls_->cancel(id);

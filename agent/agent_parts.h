@@ -84,6 +84,7 @@ class AgentParts final : public store::BlobListener,
   void take_stock();
   void on_lost(std::vector<Lost>& lost);
   Task<void> repair(content::Digest blob);
+  Task<void> take_back(content::Digest digest);
   Task<void> recheck();
   Task<void> maintain();
   Task<void> measure();

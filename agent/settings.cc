@@ -85,6 +85,12 @@ void declare(daemon::Settings& table, Settings& v) {
              .doc = "How fast stored bytes are re-read and checked in the background; "
                     "0 does not.",
              .example = "20MB/s"});
+  table.add(v.scrub_pause, {.name = "scrub-pause",
+                            .doc = "How long after the start, and after a pass over the store, the "
+                                   "next pass of that check begins.",
+                            .example = "1h",
+                            .min = "1s",
+                            .max = "30d"});
 
   table.section("Lane");
   table.add(

@@ -24,6 +24,7 @@ struct Settings {
   ByteCount store_capacity;
   int free_space_floor = 15;
   Rate scrub_rate{20'000'000};
+  std::chrono::milliseconds scrub_pause{600'000};
 
   daemon::Address lane_listen{"0.0.0.0", 6970};
   std::string advertise;

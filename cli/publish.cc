@@ -55,7 +55,7 @@ class Ingestion {
     states_.resize(tree.files().size());
   }
 
-  // After an error nothing that was begun goes on.
+  // After an error nothing that was begun goes on, and the agent keeps nothing of what is done.
   Status run() {
     Status status = run_jobs();
     if (!status) cancel_all();
@@ -147,6 +147,7 @@ class Ingestion {
                                                "was another when the agent read it");
           }
           states_[job.file] = std::move(*state);
+          done_.push_back(job.id);
           break;
       }
     }
@@ -155,13 +156,17 @@ class Ingestion {
   }
 
   void cancel_all() {
-    if (running_.empty()) return;
+    if (running_.empty() && done_.empty()) return;
     agent_client::Client cleanup = session_.agent_for_cleanup();
-    for (const Job& job : running_) {
-      // The agent may have finished, or be gone: either way there is nothing left to cancel.
-      [[maybe_unused]] Status cancelled = cleanup.cancel_ingest(job.id);
+    std::vector<std::string> ids;
+    for (const Job& job : running_) ids.push_back(job.id);
+    ids.insert(ids.end(), done_.begin(), done_.end());
+    for (const std::string& id : ids) {
+      // The agent may be gone: then there is nothing left to cancel.
+      [[maybe_unused]] Status cancelled = cleanup.cancel_ingest(id);
     }
     running_.clear();
+    done_.clear();
   }
 
   Session& session_;
@@ -170,6 +175,7 @@ class Ingestion {
   agent_client::Client agent_;
   ProgressView view_;
   std::deque<Job> running_;
+  std::vector<std::string> done_;  // ids
   std::vector<IngestState> states_;
 };
 

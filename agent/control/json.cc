@@ -4,6 +4,7 @@
 #include <map>
 
 #include "agent/origin/origin.h"
+#include "agent/swarm/wait_text.h"
 #include "core/base/hex.h"
 
 namespace shoal::agent {
@@ -242,13 +243,11 @@ Json explain_json(const content::ModelFile& file, const store::BlobInfo* info,
   }
   const swarm::Explanation& why = report->swarm;
   if (const char* kind = wait_kind(why.wait); *kind != 0) {
-    std::string text = "waiting for ";
-    text += swarm::wait_name(why.wait);
-    if (why.piece) text += ", piece " + std::to_string(why.piece->value());
+    std::string text = "waiting for " + wait_text(*report, file.path.str());
     auto since = std::chrono::duration_cast<std::chrono::milliseconds>(
         std::chrono::steady_clock::now() - why.since);
     json["waits"].push_back(
-        {{"kind", kind}, {"text", text + " of " + file.path.str()}, {"since_ms", since.count()}});
+        {{"kind", kind}, {"text", std::move(text)}, {"since_ms", since.count()}});
   }
   for (const std::string& error : report->last_errors) json["last_errors"].push_back(error);
   return json;

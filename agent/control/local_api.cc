@@ -141,6 +141,8 @@ Task<http::Response> LocalApi::get_explain(Request request) {
     if (first_wait.empty() && !entry["waits"].empty()) first_wait = entry["waits"][0]["text"];
     files.push_back(std::move(entry));
   }
+  // A file that is not fetched yet has no entry: what keeps it from that is what counts.
+  if (first_wait.empty()) first_wait = parts_.pulls.waiting_for(model->digest);
   co_return answer({{"reference", reference},
                     {"manifest", model->digest.str()},
                     {"state", complete ? "complete" : "live"},
@@ -244,6 +246,9 @@ Task<http::Response> LocalApi::post_publish(Request request) {
   }
   if (!done) {
     co_return Response::error(done.error().with_context("giving the model to the tracker"));
+  }
+  for (const content::ModelFile& file : (*model)->manifest.files) {
+    parts_.ingests.published(file.digest);
   }
   co_return answer({{"manifest", digest.str()}});
 }

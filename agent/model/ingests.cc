@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -17,6 +19,10 @@ namespace {
 
 constexpr std::size_t kReadSize = 1 << 20;
 constexpr std::size_t kQueueLimit = 65'536;
+// Each costs two descriptors.
+constexpr std::size_t kMaxLeases = 1'024;
+constexpr int kRoomTries = 2;
+constexpr std::chrono::milliseconds kRoomPause{1'500};
 
 Error changed_error() {
   return {Errc::kConflict,
@@ -31,10 +37,12 @@ bool same_file(const struct stat& a, const struct stat& b) {
 }  // namespace
 
 Ingests::Ingests(Executor executor, store::BlobStore& store, std::size_t threads,
-                 std::function<void(const store::Blob&)> stored)
+                 std::function<void(const store::Blob&)> stored,
+                 std::function<void(const content::Digest&)> unwanted)
     : executor_(executor),
       store_(store),
       stored_(std::move(stored)),
+      unwanted_(std::move(unwanted)),
       tasks_(executor, "ingests"),
       ended_(executor),
       pool_("ingest", threads, kQueueLimit) {}
@@ -58,8 +66,28 @@ std::string Ingests::start(UniqueFd file, IngestMode mode, std::string path) {
 bool Ingests::cancel(const std::string& id) {
   auto it = jobs_.find(id);
   if (it == jobs_.end()) return false;
-  it->second->cancel = true;
+  std::shared_ptr<Job> job = it->second;
+  job->cancel = true;
+  if (job->ended) {
+    jobs_.erase(it);
+    take_back(*job);
+  }
   return true;
+}
+
+// What a cancelled job has brought into the store leaves it, unless another publication counts on
+// the same bytes.
+void Ingests::take_back(Job& job) {
+  job.lease.reset();
+  const bool brought = job.table && job.how != "present" && job.how != "hash";
+  if (!brought) return;
+  const content::Digest digest = job.table->digest();
+  bool used = std::any_of(jobs_.begin(), jobs_.end(), [&](const auto& entry) {
+    const Job& other = *entry.second;
+    if (&other == &job || other.cancel) return false;
+    return !other.ended || (other.table && other.table->digest() == digest);
+  });
+  if (!used) unwanted_(digest);
 }
 
 Task<void> Ingests::run(std::shared_ptr<Job> job) {
@@ -71,10 +99,12 @@ Task<void> Ingests::run(std::shared_ptr<Job> job) {
   if (outcome) {
     job->table = std::move(outcome->table);
     job->how = std::move(outcome->how);
+    job->lease = std::move(outcome->lease);
     if (outcome->blob) stored_(*outcome->blob);
   } else {
     job->error = outcome.error();
   }
+  if (job->cancel) take_back(*job);
   ended_.notify_all();
 }
 
@@ -103,7 +133,27 @@ Result<content::PieceTable> Ingests::hash(Job& job) const {
   return content::PieceTable::make(std::move(*hashes));
 }
 
+void Ingests::published(const content::Digest& blob) {
+  std::size_t left = 0;
+  for (const auto& [id, job] : jobs_) {
+    if (job->table && job->table->digest() == blob) job->lease.reset();
+    left += job->lease ? 1 : 0;
+  }
+  leases_ = left;
+}
+
 Result<Ingests::Outcome> Ingests::work(Job& job) {
+  Result<Outcome> outcome = bring(job);
+  if (outcome && outcome->blob && !outcome->blob->in_place() && leases_ < kMaxLeases) {
+    if (auto lease = outcome->blob->open_reader()) {
+      ++leases_;
+      outcome->lease = std::move(*lease);
+    }
+  }
+  return outcome;
+}
+
+Result<Ingests::Outcome> Ingests::bring(Job& job) {
   struct stat before {};
   if (::fstat(job.file.get(), &before) != 0) return fail(errno_error("fstat", errno));
   if (!S_ISREG(before.st_mode)) return fail(Errc::kInvalid, "not a regular file");
@@ -112,7 +162,7 @@ Result<Ingests::Outcome> Ingests::work(Job& job) {
   struct stat after {};
   if (::fstat(job.file.get(), &after) != 0) return fail(errno_error("fstat", errno));
   if (!same_file(before, after)) return fail(changed_error());
-  Outcome outcome{std::move(*table), nullptr, ""};
+  Outcome outcome{std::move(*table), nullptr, "", std::nullopt};
   const content::Digest digest = outcome.table.digest();
   switch (job.mode) {
     case IngestMode::kHash:
@@ -149,7 +199,13 @@ Result<Ingests::Outcome> Ingests::work(Job& job) {
   }
   store::ImportOptions options;
   options.cancel = &job.cancel;
-  auto imported = store_.import(outcome.table, job.file.get(), std::move(options));
+  auto imported = store_.import(outcome.table, job.file.get(), options);
+  // Space that an eviction gives comes a moment later, when nobody here has the file open any more.
+  for (int i = 0; i < kRoomTries && !imported; ++i) {
+    if (imported.error().code() != Errc::kNoSpace || job.cancel) break;
+    std::this_thread::sleep_for(kRoomPause);
+    imported = store_.import(outcome.table, job.file.get(), options);
+  }
   if (!imported) {
     bool changed = imported.error().code() == Errc::kCorrupt;
     return fail(changed ? changed_error() : imported.error());

@@ -41,14 +41,21 @@ struct IngestView {
 // Thread: the control thread. Lifetime: borrows the store; stop() before destruction.
 class Ingests {
  public:
+  // `stored`: a blob came into the store. `unwanted`: a job that brought it was cancelled.
   Ingests(Executor executor, store::BlobStore& store, std::size_t threads,
-          std::function<void(const store::Blob&)> stored);
+          std::function<void(const store::Blob&)> stored,
+          std::function<void(const content::Digest&)> unwanted);
   ~Ingests();
 
   // `file` is open for reading; `path` is where it can be opened again (in-place only, absolute).
   // Returns the job's id.
   std::string start(UniqueFd file, IngestMode mode, std::string path);
+  // Nothing of the job stays: one that runs ends, and what one that is done has brought into the
+  // store is removed again, unless somebody has found a use for it. False: no such job.
   bool cancel(const std::string& id);
+
+  // The blob is part of a model now: it may be evicted like any other.
+  void published(const content::Digest& blob);
 
   // Returns once the job has ended, else at the deadline. Errors: not_found.
   Task<Result<IngestView>> wait(std::string id, Deadline deadline);
@@ -75,24 +82,31 @@ class Ingests {
     std::optional<Error> error;
     std::optional<content::PieceTable> table;
     std::string how;
+    // What one file brings must not be evicted for the next one of the same model.
+    std::optional<store::ReadLease> lease;
   };
   struct Outcome {
     content::PieceTable table;
     std::shared_ptr<store::Blob> blob;  // null with kHash
     std::string how;
+    std::optional<store::ReadLease> lease;
   };
 
   Task<void> run(std::shared_ptr<Job> job);
+  void take_back(Job& job);
   Result<Outcome> work(Job& job);
+  Result<Outcome> bring(Job& job);
   Result<content::PieceTable> hash(Job& job) const;
   void drop_old();
 
   const Executor executor_;
   store::BlobStore& store_;
   const std::function<void(const store::Blob&)> stored_;
+  const std::function<void(const content::Digest&)> unwanted_;
   TaskGroup tasks_;
   Condition ended_;
   std::unordered_map<std::string, std::shared_ptr<Job>> jobs_;  // shared with their threads
+  std::atomic<std::size_t> leases_{0};  // how many were taken since none was held
   BlockingPool pool_;
 };
 

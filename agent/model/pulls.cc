@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "agent/swarm/wait_text.h"
 #include "core/async/retry.h"
 #include "core/base/log.h"
 #include "core/base/metrics.h"
@@ -21,6 +22,9 @@ constexpr double kRateWindow = 2.0;
 // After so long without a byte the reason is shown.
 constexpr std::chrono::seconds kQuiet{2};
 constexpr milliseconds kCallTimeout{10'000};
+constexpr milliseconds kCallPause{500};
+constexpr milliseconds kRoomPause{2'000};
+constexpr unsigned kRoomTries = 2;
 
 // The state of a pull that has ended does not change any more.
 bool has_ended(api::PullState state) {
@@ -77,6 +81,7 @@ std::string Pulls::start(Request request) {
   if (request.manifest) pull->view.manifest = *request.manifest;
   pull->cls = request.cls;
   pull->pin = request.pin;
+  pull->ordered = request.ordered;
   pull->last_bytes = Clock::now();
   pulls_[id] = pull;
   tasks_.spawn("pull " + id, run(pull), [pull = pull.get()] { pull->stop.set(); });
@@ -108,6 +113,14 @@ Task<Result<PullView>> Pulls::wait(std::string id, std::uint64_t since, Deadline
       co_return std::move(*now);
     }
   }
+}
+
+std::string Pulls::waiting_for(const content::Digest& manifest) const {
+  for (const auto& [id, pull] : pulls_) {
+    if (has_ended(pull->view.state) || pull->view.manifest != manifest) continue;
+    if (std::string text = waits_for(*pull); !text.empty()) return text;
+  }
+  return {};
 }
 
 std::vector<api::PullReport> Pulls::reports(bool full) {
@@ -157,6 +170,7 @@ void Pulls::end(Pull& pull, api::PullState state, std::optional<Error> error) {
   pull.view.eta.reset();
   pull.view.waiting_for.clear();
   pull.ended = Clock::now();
+  pull.kept.clear();
   metrics::counter("shoal_agent_pulls_total", "Pulls of models that have ended.",
                    {{"result", state == api::PullState::kComplete ? "complete"
                                : state == api::PullState::kFailed ? "failed"
@@ -206,6 +220,8 @@ Task<Status> Pulls::work(Pull* pull) {
   if (!model) co_return fail(model.error());
   pull->model = *model;
   const content::ModelManifest& manifest = (*model)->manifest;
+  co_await keep(pull, (*model)->digest);
+  co_await keep(pull, manifest.config.digest);  // if it is here
   pull->parts[manifest.config.digest] = {
       manifest.config.digest, manifest.config.size, std::nullopt, "config", 0, false};
   for (const content::ModelFile& file : manifest.files) {
@@ -242,6 +258,7 @@ Task<Status> Pulls::work(Pull* pull) {
   for (const content::Digest& digest : digests) {
     if (pull->parts.at(digest).complete) continue;
     SHOAL_CO_TRY(co_await begin_part(pull, digest));
+    if (digest == manifest.config.digest) co_await keep(pull, digest);
   }
   while (pull->missing > 0) {
     if (pull->stop.is_set() || stop_.is_set()) co_return fail(Errc::kCancelled, "cancelled");
@@ -258,8 +275,12 @@ Task<Status> Pulls::work(Pull* pull) {
 
 // Waits before a call is made again; says meanwhile what for.
 Task<Status> Pulls::pause(Pull* pull, Error why, std::string doing) {
+  const bool full = why.code() == Errc::kNoSpace;
+  if (full && pull->doing.empty()) {
+    log::warn("a pull waits for room", {{"pull_id", pull->view.id}, {"err", why}});
+  }
   pull->doing = std::move(doing) + " (" + why.message() + ")";
-  (void)co_await sleep_until(Deadline::after(milliseconds(500)), &pull->stop);
+  (void)co_await sleep_until(Deadline::after(full ? kRoomPause : kCallPause), &pull->stop);
   if (pull->stop.is_set() || stop_.is_set()) co_return fail(Errc::kCancelled, "cancelled");
   co_return Status{};
 }
@@ -307,10 +328,34 @@ Task<Result<std::shared_ptr<const Library::Model>>> Pulls::find_model(Pull* pull
     }
     auto work = [this, name, text = std::move(*bytes)] { return library_.record(name, text, {}); };
     auto model = co_await pool_.run(work);
+    if (!model && may_get_room(*pull, model.error(), 0)) {
+      SHOAL_CO_TRY(co_await pause(pull, model.error(), "room for the manifest"));
+      continue;
+    }
     pull->doing.clear();
     if (model) inventory_.set_complete(*digest, (*store_.info(*digest)).size);
     co_return model;
   }
+}
+
+// What makes room for the model's files must not make the model itself unknown.
+Task<void> Pulls::keep(Pull* pull, content::Digest digest) {
+  auto work = [this, digest]() -> Result<store::ReadLease> {
+    auto blob = store_.find(digest);
+    if (!blob) return fail(blob.error());
+    return (*blob)->open_reader();
+  };
+  auto lease = co_await pool_.run(work);
+  if (lease) pull->kept.push_back(std::move(*lease));
+}
+
+// Orders of the tracker wait for room: whoever gave them to many nodes is told which nodes wait,
+// and for what, and need not give them again. Who asks on this node is told at once.
+// But space that an eviction gives comes a moment later, when nobody here has the file open.
+bool Pulls::may_get_room(Pull& pull, const Error& error, std::uint64_t size) const {
+  const std::uint64_t capacity = store_.limits().capacity;
+  if (error.code() != Errc::kNoSpace || (capacity != 0 && size > capacity)) return false;
+  return ++pull.full <= kRoomTries || pull.ordered;
 }
 
 Task<Status> Pulls::begin_part(Pull* pull, content::Digest digest) {
@@ -337,6 +382,8 @@ Task<Status> Pulls::begin_part(Pull* pull, content::Digest digest) {
       // Another pull is making it at this moment.
       SHOAL_CO_TRY(co_await pause(pull, created.error(), "the store"));
       if (auto again = store_.find(digest)) blob = *again;
+    } else if (may_get_room(*pull, created.error(), part.size)) {
+      SHOAL_CO_TRY(co_await pause(pull, created.error(), "room for " + part.path));
     } else {
       co_return fail(created.error().with_context(part.path));
     }
@@ -419,27 +466,8 @@ std::string Pulls::waits_for(const Pull& pull) const {
     if (part.complete) continue;
     std::optional<Fetcher::Report> report = fetcher_.explain(digest);
     if (!report) continue;
-    const swarm::Explanation& why = report->swarm;
-    std::string piece = why.piece ? "piece " + std::to_string(why.piece->value()) + " of " : "";
-    switch (why.wait) {
-      case swarm::Explanation::Wait::kNothing:
-      case swarm::Explanation::Wait::kTransfer:
-        continue;
-      case swarm::Explanation::Wait::kSource:
-        return "waiting for a source of " + piece + part.path;
-      case swarm::Explanation::Wait::kPeer:
-        return "waiting for busy peers that have " + piece + part.path;
-      case swarm::Explanation::Wait::kLease:
-        return "waiting for the tracker's lease to read " + piece + part.path;
-      case swarm::Explanation::Wait::kRack:
-        return "waiting for another node of this rack to bring " + piece + part.path;
-      case swarm::Explanation::Wait::kOrigin:
-        return "waiting for the origin to answer again for " + piece + part.path;
-      case swarm::Explanation::Wait::kLimit:
-        return "waiting for the download limit";
-      case swarm::Explanation::Wait::kHeld:
-        return "waiting for the disk to take " + piece + part.path;
-    }
+    std::string what = wait_text(*report, part.path);
+    if (!what.empty()) return "waiting for " + what;
   }
   return {};
 }

@@ -61,6 +61,7 @@ class Pulls : OneThreadOnly {
     std::optional<content::Digest> manifest;  // what it was resolved to, if that is known
     swarm::Class cls = swarm::Class::kPrefetch;
     bool pin = false;
+    bool ordered = false;  // by the tracker: a full disk is waited out
   };
 
   Pulls(Executor executor, store::BlobStore& store, Library& library, Inventory& inventory,
@@ -79,6 +80,8 @@ class Pulls : OneThreadOnly {
 
   // For heartbeats: those that changed since the last call, or all that have not ended.
   std::vector<api::PullReport> reports(bool full);
+  // What a running pull of that manifest waits for at this moment; empty if for nothing.
+  std::string waiting_for(const content::Digest& manifest) const;
   // Called when a pull ends.
   void on_ended(std::function<void()> callback) { on_ended_ = std::move(callback); }
 
@@ -106,9 +109,12 @@ class Pulls : OneThreadOnly {
     bool pin = false;
     std::shared_ptr<const Library::Model> model;
     std::map<content::Digest, Part> parts;
-    std::size_t missing = 0;  // parts not complete
-    std::string doing;        // what it waits for outside the fetcher
-    bool reported = false;    // the newest version was given to reports()
+    std::size_t missing = 0;             // parts not complete
+    std::string doing;                   // what it waits for outside the fetcher
+    bool ordered = false;                // by the tracker
+    unsigned full = 0;                   // how often there was no room
+    std::vector<store::ReadLease> kept;  // manifest and config: not to be evicted meanwhile
+    bool reported = false;               // the newest version was given to reports()
     std::chrono::steady_clock::time_point last_bytes;
     std::uint64_t rate_bytes = 0;  // since the last tick
     std::chrono::steady_clock::time_point ended;
@@ -118,12 +124,14 @@ class Pulls : OneThreadOnly {
   Task<void> run(std::shared_ptr<Pull> pull);
   Task<Status> work(Pull* pull);
   Task<Result<std::shared_ptr<const Library::Model>>> find_model(Pull* pull);
+  Task<void> keep(Pull* pull, content::Digest digest);
   Task<Status> begin_part(Pull* pull, content::Digest digest);
   Task<Status> pause(Pull* pull, Error why, std::string doing);
   void end(Pull& pull, api::PullState state, std::optional<Error> error);
   void changed(Pull& pull);
   bool wanted_elsewhere(const content::Digest& blob, const Pull* except) const;
   Task<void> tick();
+  bool may_get_room(Pull& pull, const Error& error, std::uint64_t size) const;
   std::string waits_for(const Pull& pull) const;
 
   // Constant after construction

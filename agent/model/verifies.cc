@@ -14,7 +14,6 @@ namespace {
 // Bytes per step: short enough that stopping and other disk work wait little.
 constexpr std::uint64_t kStep = 8 * kMiB;
 constexpr std::chrono::minutes kKept{10};
-constexpr std::chrono::minutes kScrubPause{10};  // before a pass over the store
 
 content::PieceRange next_step(const content::BlobLayout& layout, content::PieceIndex from) {
   auto pieces =
@@ -25,12 +24,13 @@ content::PieceRange next_step(const content::BlobLayout& layout, content::PieceI
 }  // namespace
 
 Verifies::Verifies(Executor executor, store::BlobStore& store, BlobCache& blobs, BlockingPool& pool,
-                   Rate scrub_rate)
+                   Rate scrub_rate, std::chrono::milliseconds scrub_pause)
     : executor_(executor),
       store_(store),
       blobs_(blobs),
       pool_(pool),
       scrub_rate_(scrub_rate),
+      scrub_pause_(scrub_pause),
       tasks_(executor, "verifies"),
       stop_(executor),
       ended_(executor) {}
@@ -112,12 +112,12 @@ Task<void> Verifies::scrub() {
       "shoal_agent_scrub_bad_pieces_total", "Stored pieces that the background check found bad.");
   store::Scrub scrub(store_, scrub_rate_);
   store::Scrub* running = &scrub;
-  Deadline next = Deadline::after(kScrubPause);
+  Deadline next = Deadline::after(scrub_pause_);
   while (co_await sleep_until(next, &stop_)) {
     auto work = [running] { return running->step(Deadline::Clock::now()); };
     auto step = co_await pool_.run(work);
     if (!step) {
-      next = Deadline::after(kScrubPause);
+      next = Deadline::after(scrub_pause_);
       continue;
     }
     for (const store::ScrubStep::Bad& bad : step->bad) {
@@ -125,7 +125,7 @@ Task<void> Verifies::scrub() {
       log::error("stored pieces are bad: the disk may be failing",
                  {{"digest", bad.blob.str()}, {"pieces", bad.pieces.count()}});
     }
-    next = step->pass_finished ? Deadline::after(kScrubPause) : Deadline::at(step->next);
+    next = step->pass_finished ? Deadline::after(scrub_pause_) : Deadline::at(step->next);
   }
 }
 

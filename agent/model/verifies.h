@@ -40,8 +40,9 @@ struct VerifyView {
 class Verifies {
  public:
   // `scrub_rate`: how many bytes per second the background pass reads; unlimited (0) turns it off.
+  // `scrub_pause`: how long it rests before each pass.
   Verifies(Executor executor, store::BlobStore& store, BlobCache& blobs, BlockingPool& pool,
-           Rate scrub_rate);
+           Rate scrub_rate, std::chrono::milliseconds scrub_pause);
   ~Verifies();
 
   // Starts the background pass.
@@ -70,6 +71,7 @@ class Verifies {
   BlobCache& blobs_;
   BlockingPool& pool_;
   const Rate scrub_rate_;
+  const std::chrono::milliseconds scrub_pause_;
   TaskGroup tasks_;
   Event stop_;
   Condition ended_;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <chrono>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -20,6 +21,9 @@ namespace {
 constexpr int kMaxRedirects = 5;
 constexpr std::size_t kMaxHeaderLine = 16 * 1024;
 constexpr std::size_t kMaxIdleHandles = 32;
+// Shorter than most servers wait before they close a connection that nobody uses: one that they
+// closed would stay half open here.
+constexpr std::chrono::seconds kMaxIdle{10};
 constexpr long kReceiveBuffer = 256 * 1024;
 
 struct Target {
@@ -124,13 +128,13 @@ std::string_view scheme_of(std::string_view url) {
 class HttpOrigin::HandlePool {
  public:
   ~HandlePool() {
-    for (CURL* handle : idle_) curl_easy_cleanup(handle);
+    for (const Idle& idle : idle_) curl_easy_cleanup(idle.handle);
   }
 
   CURL* take() {
     std::lock_guard lock(mutex_);
     if (idle_.empty()) return curl_easy_init();
-    CURL* handle = idle_.back();
+    CURL* handle = idle_.back().handle;
     idle_.pop_back();
     return handle;
   }
@@ -139,15 +143,34 @@ class HttpOrigin::HandlePool {
     curl_easy_reset(handle);
     std::lock_guard lock(mutex_);
     if (idle_.size() < kMaxIdleHandles) {
-      idle_.push_back(handle);
+      idle_.push_back({handle, std::chrono::steady_clock::now()});
     } else {
       curl_easy_cleanup(handle);
     }
   }
 
+  void tidy() {
+    std::vector<Idle> old;
+    {
+      std::lock_guard lock(mutex_);
+      const auto limit = std::chrono::steady_clock::now() - kMaxIdle;
+      // The last one used is used next: the first ones rest longest.
+      auto used = std::find_if(idle_.begin(), idle_.end(),
+                               [&](const Idle& idle) { return idle.since > limit; });
+      old.assign(idle_.begin(), used);
+      idle_.erase(idle_.begin(), used);
+    }
+    for (const Idle& idle : old) curl_easy_cleanup(idle.handle);
+  }
+
  private:
+  struct Idle {
+    CURL* handle;
+    std::chrono::steady_clock::time_point since;
+  };
+
   std::mutex mutex_;
-  std::vector<CURL*> idle_;  // guarded by mutex_
+  std::vector<Idle> idle_;  // guarded by mutex_
 };
 
 // One range of one file: the request, the redirects it leads to, and what came back.
@@ -400,6 +423,8 @@ HttpOrigin::HttpOrigin(const AllowList& allow, Options options)
 }
 
 HttpOrigin::~HttpOrigin() = default;
+
+void HttpOrigin::tidy() { handles_->tidy(); }
 
 OriginStatus HttpOrigin::probe(const std::string& url, OriginFile& file, const CancelFlag& cancel) {
   // One byte by GET rather than HEAD: it shows that ranges work, and signed URLs allow GET only.

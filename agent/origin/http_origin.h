@@ -33,6 +33,7 @@ class HttpOrigin final : public Origin {
   OriginStatus probe(const std::string& url, OriginFile& file, const CancelFlag& cancel) override;
   OriginStatus read(const OriginFile& file, ByteRange range, const OriginSink& sink,
                     const CancelFlag& cancel) override;
+  void tidy() override;
 
  private:
   class Transfer;

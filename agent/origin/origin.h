@@ -61,6 +61,9 @@ class Origin {
   // ranges); the sink's own error.
   virtual OriginStatus read(const OriginFile& file, ByteRange range, const OriginSink& sink,
                             const CancelFlag& cancel) = 0;
+
+  // Gives back what is kept for a next read that has not come for a while. Called now and then.
+  virtual void tidy() {}
 };
 
 // "https" of "https://host/…", "file" of "file:///srv/models"; empty if there is none.

@@ -180,6 +180,15 @@ std::optional<std::string> OriginReader::version(const content::Digest& blob,
   return it->second.version;
 }
 
+void OriginReader::tidy() const {
+  for (const auto& origin : origins_) origin->tidy();
+}
+
+void OriginReader::forget(const content::Digest& blob, const std::string& url) {
+  std::lock_guard lock(mutex_);
+  files_.erase({blob, url});
+}
+
 Task<void> OriginReader::stop() {
   co_await tasks_.stop();
   pool_.stop();

@@ -38,13 +38,20 @@ class OriginReader {
   bool can_read(const std::string& url) const;
 
   // Reads the transfer's pieces from the file at `url`, which is that blob. The file's version is
-  // pinned by the first read of it for that blob: a later change ends transfers as kChanged. What
-  // another blob found at the URL before does not matter: the file may have been replaced since.
+  // pinned by the first read of it for that blob: a later change ends transfers as kChanged, until
+  // forget(). What another blob found at the URL before does not matter: the file may have been
+  // replaced since.
   void fetch(Transfer transfer, std::string url);
   void cancel(swarm::RequestId id);
 
   // What was pinned for a blob at a URL; nothing before the first read.
   std::optional<std::string> version(const content::Digest& blob, const std::string& url) const;
+
+  // Blocks briefly; on any thread.
+  void tidy() const;
+
+  // Lets the next read pin whatever version is there by then.
+  void forget(const content::Digest& blob, const std::string& url);
 
   Task<void> stop();
 

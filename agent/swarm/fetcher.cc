@@ -17,6 +17,10 @@ using swarm::Outcome;
 
 constexpr std::size_t kErrorsKept = 8;
 constexpr std::chrono::seconds kHoldTime{5};
+// An origin that has another file than the one published is looked at again after this long, and
+// then after twice as long each time, up to the second: its operator may put the file back.
+constexpr milliseconds kChangedRetry{5'000};
+constexpr milliseconds kChangedRetryMost{300'000};
 constexpr std::size_t kMaxEtag = 256;  // of the tracker's API
 
 swarm::Time now() { return std::chrono::steady_clock::now(); }
@@ -82,7 +86,7 @@ void Fetcher::add(std::shared_ptr<store::Blob> blob, std::vector<std::string> or
         known.origins.push_back(std::move(url));
       }
     }
-    downloads_.set_has_origin(it->second, !known.origins.empty(), now());
+    if (!known.looks_again) downloads_.set_has_origin(it->second, !known.origins.empty(), now());
     schedule();
     return;
   }
@@ -92,7 +96,10 @@ void Fetcher::add(std::shared_ptr<store::Blob> blob, std::vector<std::string> or
                       now());
   ids_[digest] = id;
   by_key_[swarm::blob_key(digest)] = id;
-  blobs_[id] = {std::move(blob), std::move(origins), 0, std::move(pull_id), {}, false, false};
+  Blob& fresh = blobs_[id];
+  fresh.stored = std::move(blob);
+  fresh.origins = std::move(origins);
+  fresh.pull_id = std::move(pull_id);
   interest_changed();
   schedule();
 }
@@ -207,6 +214,9 @@ void Fetcher::on_verified(const TransferEvent& event) {
     std::string version = origins_.version(digest, running->second.origin).value_or("");
     if (!version.empty() && version.size() <= kMaxEtag) leases_.seen(digest, std::move(version));
   }
+  (from_origin ? blob.origin_error : blob.peer_error).clear();
+  blob.store_error.clear();
+  if (from_origin) blob.changes = 0;
   received_bytes(from_origin).add(bytes);
   if (bytes > 0) listener_.pieces_arrived(digest, event.pieces, bytes, from_origin);
 }
@@ -221,24 +231,65 @@ void Fetcher::on_ended(const TransferEvent& event) {
   auto blob = blobs_.find(running.blob);
   if (blob == blobs_.end()) return;
   bool failed = event.outcome != Outcome::kFinished && event.outcome != Outcome::kCancelled &&
-                event.outcome != Outcome::kBusy;
-  if (failed) {
-    std::string source = "origin " + without_query(running.origin);
-    if (!running.source.is_origin()) {
-      std::size_t index = running.source.peer().value();
-      source = "peer " + (index < peers_.size() && peers_[index] ? peers_[index]->address.node
-                                                                 : std::string("(gone)"));
-    }
-    note_error(blob->second, source + ": " + event.detail);
-    // Another of the blob's URLs may do better.
-    if (running.source.is_origin()) ++blob->second.next_origin;
-  }
+                (event.outcome != Outcome::kBusy || running.source.is_origin());
+  if (failed) on_failed(running.blob, running, event);
   if (event.outcome == Outcome::kLocal && !blob->second.held) {
     blob->second.held = true;
     downloads_.hold(running.blob, true, now());
     tasks_.spawn("hold", end_hold(blob->second.stored->digest()), [this] { stop_.set(); });
   }
   finish_if_complete(running.blob);
+}
+
+void Fetcher::on_failed(swarm::BlobId id, const Running& running, const TransferEvent& event) {
+  Blob& blob = blobs_.at(id);
+  if (event.outcome == Outcome::kLocal) {
+    blob.store_error = event.detail;
+    note_error(blob, "this node's store: " + event.detail);
+    return;
+  }
+  if (!running.source.is_origin()) {
+    blob.peer_error = "peer " + peer_name(running.source.peer()) + ": " + event.detail;
+    note_error(blob, blob.peer_error);
+    return;
+  }
+  blob.origin_error = event.detail;
+  note_error(blob, "origin " + without_query(running.origin) + ": " + event.detail);
+  // Another of the blob's URLs may do better.
+  ++blob.next_origin;
+  if (event.outcome != Outcome::kChanged && event.outcome != Outcome::kCorrupt) return;
+  origins_.forget(blob.stored->digest(), running.origin);
+  not_that_file(id);
+}
+
+// What an origin has is not the file that was published. Nothing is lost by looking again later:
+// each piece is checked.
+void Fetcher::not_that_file(swarm::BlobId id) {
+  Blob& blob = blobs_.at(id);
+  if (blob.looks_again) return;  // several transfers found it
+  blob.looks_again = true;
+  blob.etag_told = false;
+  downloads_.set_has_origin(id, false, now());
+  auto round = static_cast<unsigned>(blob.changes++ / blob.origins.size());
+  milliseconds after = std::min(kChangedRetryMost, kChangedRetry * (1 << std::min(round, 10u)));
+  // The others first.
+  if (blob.changes % blob.origins.size() != 0) after = milliseconds(0);
+  tasks_.spawn("origin again", look_at_origin_again(blob.stored->digest(), after),
+               [this] { stop_.set(); });
+}
+
+Task<void> Fetcher::look_at_origin_again(content::Digest digest, milliseconds after) {
+  (void)co_await sleep_until(Deadline::after(after), &stop_);
+  auto it = ids_.find(digest);
+  if (it == ids_.end() || stopped_) co_return;
+  blobs_.at(it->second).looks_again = false;
+  downloads_.set_has_origin(it->second, true, now());
+  schedule();
+}
+
+std::string Fetcher::peer_name(swarm::PeerId id) const {
+  std::size_t index = id.value();
+  return index < peers_.size() && peers_[index] ? peers_[index]->address.node : "(gone)";
 }
 
 // The disk was full, or failed: tried again after a while, by then something may have been evicted.
@@ -282,7 +333,7 @@ void Fetcher::decide() {
     if (auto* request = std::get_if<swarm::StartRequest>(&action)) {
       start(*request);
     } else if (auto* cancelled = std::get_if<swarm::CancelRequest>(&action)) {
-      cancel(cancelled->id);
+      cancel(*cancelled);
     } else if (auto* ask = std::get_if<swarm::AskLease>(&action)) {
       if (auto it = blobs_.find(ask->ask.blob); it != blobs_.end()) {
         leases_.ask(ask->ask, it->second.stored->digest());
@@ -336,9 +387,22 @@ void Fetcher::start(const swarm::StartRequest& request) {
   }
 }
 
-void Fetcher::cancel(swarm::RequestId id) {
+void Fetcher::cancel(const swarm::CancelRequest& request) {
+  const swarm::RequestId id = request.id;
   auto it = running_.find(id);
   if (it == running_.end()) return;
+  auto blob = blobs_.find(it->second.blob);
+  if (request.stalled && blob != blobs_.end()) {
+    request_outcomes(Outcome::kTimeout, it->second.source.is_origin()).add();
+    const std::string silent = "sends nothing: what was asked of it is asked elsewhere";
+    if (it->second.source.is_origin()) {
+      blob->second.origin_error = "origin " + without_query(it->second.origin) + " " + silent;
+      note_error(blob->second, blob->second.origin_error);
+    } else {
+      blob->second.peer_error = "peer " + peer_name(it->second.source.peer()) + " " + silent;
+      note_error(blob->second, blob->second.peer_error);
+    }
+  }
   if (it->second.source.is_origin()) {
     origins_.cancel(id);
     return;
@@ -357,6 +421,9 @@ std::optional<Fetcher::Report> Fetcher::explain(const content::Digest& digest) c
   Report report;
   report.swarm = downloads_.explain(it->second, now());
   report.last_errors = blob.errors;
+  report.origin_error = blob.origin_error;
+  report.peer_error = blob.peer_error;
+  report.store_error = blob.store_error;
   for (const swarm::SourceStatus& status : downloads_.sources()) {
     SourceReport source{"origin", "", status.rate, status.in_flight, status.bytes};
     if (status.source.is_origin()) {

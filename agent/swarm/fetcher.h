@@ -95,6 +95,9 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
     swarm::Explanation swarm;
     std::vector<SourceReport> sources;     // used or usable for the blob
     std::vector<std::string> last_errors;  // newest last
+    // What last went wrong at the origin, with a peer, and in this node's store, unless bytes have
+    // come from there since.
+    std::string origin_error, peer_error, store_error;
   };
   // Nothing for a blob that is not added.
   std::optional<Report> explain(const content::Digest& blob) const;
@@ -113,8 +116,11 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
     std::size_t next_origin = 0;
     std::string pull_id;
     std::vector<std::string> errors;  // the last few
+    std::string origin_error, peer_error, store_error;
     bool etag_told = false;
-    bool held = false;  // its bytes could not be stored a moment ago
+    bool held = false;         // its bytes could not be stored a moment ago
+    unsigned changes = 0;      // how often in a row the origins had another file
+    bool looks_again = false;  // at the origins, after a change, when its time has come
   };
   struct Peer {
     PeerAddress address;
@@ -143,6 +149,7 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
 
   void interest_changed();
   std::optional<swarm::PeerId> find_peer(const PeerAddress& address) const;
+  std::string peer_name(swarm::PeerId id) const;
   void add_peer(const api::Neighbour& neighbour, const PeerAddress& address);
   void drop_peer(swarm::PeerId id);
   Task<void> follow(swarm::PeerId id, HavePoller* poller);
@@ -150,14 +157,17 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
 
   void on_verified(const TransferEvent& event);
   void on_ended(const TransferEvent& event);
+  void on_failed(swarm::BlobId id, const Running& running, const TransferEvent& event);
   Task<void> end_hold(content::Digest digest);
+  void not_that_file(swarm::BlobId id);
+  Task<void> look_at_origin_again(content::Digest digest, std::chrono::milliseconds after);
   void note_error(Blob& blob, std::string text);
   void finish_if_complete(swarm::BlobId id);
 
   void schedule();
   void decide();
   void start(const swarm::StartRequest& request);
-  void cancel(swarm::RequestId id);
+  void cancel(const swarm::CancelRequest& request);
   void ban(const swarm::BanPeer& ban);
   void forget_blob(swarm::BlobId id);
 

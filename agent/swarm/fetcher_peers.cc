@@ -256,10 +256,10 @@ void Fetcher::origin_changed(const content::Digest& digest) {
   auto it = ids_.find(digest);
   if (it == ids_.end()) return;
   Blob& blob = blobs_.at(it->second);
-  note_error(blob,
-             "origin: another node read another version of the file; it changed since it was "
-             "published");
-  downloads_.set_has_origin(it->second, false, now());
+  blob.origin_error =
+      "origin: another node read another version of the file; it changed since it was published";
+  note_error(blob, blob.origin_error);
+  if (!blob.origins.empty()) not_that_file(it->second);
   schedule();
 }
 

@@ -3,8 +3,10 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <boost/asio/steady_timer.hpp>
 #include <cerrno>
 #include <list>
+#include <memory>
 #include <stop_token>
 
 #include "core/async/event.h"
@@ -22,6 +24,10 @@ struct Connection {
   ReadBuffer buffer;
   Deadline usable_until = Deadline::never();
 };
+
+// How often idle connections are looked at: a server that closes one shall not find it half open
+// here for long.
+constexpr std::chrono::milliseconds kSweep{5'000};
 
 // A server that closed, or said something nobody asked for, has made the connection readable.
 bool still_quiet(const Connection& connection) {
@@ -41,14 +47,21 @@ bool may_be_repeated(const Request& request) {
 class Client::Impl : OneThreadOnly {
  public:
   Impl(Executor executor, Options options)
-      : executor_(executor), options_(std::move(options)), changed_(executor) {
+      : executor_(executor),
+        options_(std::move(options)),
+        changed_(executor),
+        sweeper_(std::make_shared<Sweeper>(executor, this)) {
     const std::string& target = options_.server.target;
     prefix_ = target.substr(0, target.find('?'));
     while (prefix_.ends_with('/')) prefix_.pop_back();
     host_ = options_.server.scheme == Url::Scheme::kUnix ? "localhost"
                                                          : options_.server.endpoint.tcp.str();
   }
-  ~Impl() { SHOAL_CHECK(in_use_ == 0, "a client dies while it is used"); }
+  ~Impl() {
+    SHOAL_CHECK(in_use_ == 0, "a client dies while it is used");
+    sweeper_->owner = nullptr;
+    sweeper_->timer.cancel();
+  }
 
   Task<Result<Response>> exchange(Request request, Deadline deadline);
   void close();
@@ -87,7 +100,18 @@ class Client::Impl : OneThreadOnly {
     bool untouched = false;  // failed before any byte of an answer
   };
 
+  // Outlives the client until its last handler has run.
+  struct Sweeper {
+    Sweeper(Executor executor, Impl* client) : timer(std::move(executor)), owner(client) {}
+    asio::steady_timer timer;
+    Impl* owner;
+    bool armed = false;
+  };
+
   std::unique_ptr<Connection> take_idle();
+  void keep(std::unique_ptr<Connection> connection);
+  void arm_sweeper();
+  void sweep();
   Task<Result<std::unique_ptr<Connection>>> connect(Deadline deadline);
   Task<Outcome> run(std::unique_ptr<Connection> connection, const Request* request,
                     Deadline deadline);
@@ -103,6 +127,7 @@ class Client::Impl : OneThreadOnly {
   std::size_t in_use_ = 0;
   std::stop_source stop_;
   Condition changed_;  // a place is free
+  const std::shared_ptr<Sweeper> sweeper_;
 };
 
 std::unique_ptr<Connection> Client::Impl::take_idle() {
@@ -112,6 +137,29 @@ std::unique_ptr<Connection> Client::Impl::take_idle() {
     if (!connection->usable_until.expired() && still_quiet(*connection)) return connection;
   }
   return nullptr;
+}
+
+void Client::Impl::keep(std::unique_ptr<Connection> connection) {
+  connection->usable_until = Deadline::after(options_.keep_idle);
+  idle_.push_back(std::move(connection));
+  arm_sweeper();
+}
+
+void Client::Impl::arm_sweeper() {
+  if (sweeper_->armed) return;
+  sweeper_->armed = true;
+  sweeper_->timer.expires_after(std::min(options_.keep_idle, kSweep));
+  sweeper_->timer.async_wait([sweeper = sweeper_](const boost::system::error_code&) {
+    sweeper->armed = false;
+    if (sweeper->owner != nullptr) sweeper->owner->sweep();
+  });
+}
+
+void Client::Impl::sweep() {
+  std::erase_if(idle_, [](const std::unique_ptr<Connection>& connection) {
+    return connection->usable_until.expired() || !still_quiet(*connection);
+  });
+  if (!idle_.empty()) arm_sweeper();
 }
 
 Task<Result<std::unique_ptr<Connection>>> Client::Impl::connect(Deadline deadline) {
@@ -157,8 +205,7 @@ Task<Client::Impl::Outcome> Client::Impl::run(std::unique_ptr<Connection> connec
   }
   if (written && incoming->keep_alive && connection->buffer.empty() && !stop_.stop_requested() &&
       idle_.size() < options_.max_connections) {
-    connection->usable_until = Deadline::after(options_.keep_idle);
-    idle_.push_back(std::move(connection));
+    keep(std::move(connection));
   }
   co_return Outcome{std::move(incoming->response), false};
 }
@@ -199,6 +246,7 @@ void Client::Impl::close() {
   assert_owner_thread();
   stop_.request_stop();
   idle_.clear();
+  sweeper_->timer.cancel();
   for (Stream* stream : active_) stream->close();
   changed_.close();
 }

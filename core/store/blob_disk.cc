@@ -29,6 +29,7 @@ Blob::Blob(std::shared_ptr<StoreContext> context, std::shared_ptr<BlobAccount> a
       unchecked_(table_.layout().piece_count()) {}
 
 Blob::~Blob() {
+  context_->writeback.forget(read_fd_);
   if (inodes_.empty()) return;
   // Whoever still has it mapped, without a lease, must not miss a later taking back.
   ReadyWriter& ready = *ready_.load();

@@ -76,7 +76,7 @@ struct ImportReport {
 };
 
 struct MaintainReport {
-  std::vector<content::Digest> evicted;
+  std::vector<content::Digest> evicted;  // since the last maintain(), by whatever call
   // Blobs whose sync failed, with the error. Their pieces were taken back if it was the disk's.
   std::vector<std::pair<content::Digest, Error>> sync_errors;
 };

@@ -67,6 +67,7 @@ std::vector<content::Digest> BlobStore::make_room(std::uint64_t incoming) {
   for (const content::Digest& digest : choose_evictions(candidates, bytes)) {
     if (auto removed = remove_if(digest, RemoveWhen::kEvictable); removed) {
       evicted.push_back(digest);
+      context_->note_evicted(digest);
     } else {
       // Pinned, opened or removed in between, or the disk failed; the next call sees what is left.
       log::debug("not evicted", {{"blob", digest.str()}, {"err", removed.error()}});
@@ -77,7 +78,8 @@ std::vector<content::Digest> BlobStore::make_room(std::uint64_t incoming) {
 
 MaintainReport BlobStore::maintain() {
   MaintainReport report;
-  report.evicted = make_room(0);
+  make_room(0);
+  report.evicted = context_->take_evicted();
   for (const std::shared_ptr<Blob>& blob : live_blobs()) {
     if (blob->durable() || blob->failed()) continue;
     if (!blob->complete() && blob->unsynced_bytes() < sync_after_) continue;

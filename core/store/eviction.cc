@@ -3,8 +3,14 @@
 #include <algorithm>
 #include <tuple>
 
+#include "core/base/units.h"
+
 namespace shoal::store {
 namespace {
+
+// Manifests and their like: the room that they take is nothing, and without one a model that is
+// there whole is unknown. They go last.
+constexpr std::uint64_t kSmall = 32 * kKiB;
 
 std::uint64_t part_of(std::uint64_t whole, double share) {
   return static_cast<std::uint64_t>(static_cast<double>(whole) * share);
@@ -41,7 +47,10 @@ std::vector<content::Digest> choose_evictions(std::span<const EvictionCandidate>
     if (!candidate.kept && candidate.bytes != 0) order.push_back(&candidate);
   }
   std::sort(order.begin(), order.end(), [](const EvictionCandidate* a, const EvictionCandidate* b) {
-    return std::tie(a->last_used_ns, a->digest) < std::tie(b->last_used_ns, b->digest);
+    const bool a_small = a->bytes < kSmall;
+    const bool b_small = b->bytes < kSmall;
+    return std::tie(a_small, a->last_used_ns, a->digest) <
+           std::tie(b_small, b->last_used_ns, b->digest);
   });
   std::vector<content::Digest> chosen;
   for (const EvictionCandidate* candidate : order) {

@@ -37,8 +37,8 @@ struct EvictionCandidate {
 // watermark and the floor (with the same margin as between the watermarks).
 std::uint64_t bytes_to_free(const SpaceLimits& limits, const SpaceUse& use, std::uint64_t incoming);
 
-// The least recently used candidates that give back at least `bytes`, in the order of their
-// eviction; all that may go when they are not enough. Ties go by digest.
+// Small ones last, the least recently used candidates that give back at least `bytes`, in the order
+// of their eviction; all that may go when they are not enough. Ties go by digest.
 std::vector<content::Digest> choose_evictions(std::span<const EvictionCandidate> candidates,
                                               std::uint64_t bytes);
 

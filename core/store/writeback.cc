@@ -43,4 +43,17 @@ void Writeback::add(const std::shared_ptr<UniqueFd>& file, ByteRange range) {
   }
 }
 
+void Writeback::forget(const std::shared_ptr<UniqueFd>& file) {
+  std::lock_guard lock(mutex_);
+  auto drop = [&](auto& portions, std::uint64_t& bytes) {
+    std::erase_if(portions, [&](const Portion& portion) {
+      if (portion.file != file) return false;
+      bytes -= portion.range.length;
+      return true;
+    });
+  };
+  drop(gathering_, gathering_bytes_);
+  drop(started_, started_bytes_);
+}
+
 }  // namespace shoal::store

@@ -26,9 +26,13 @@ class Writeback {
   // too.
   void add(const std::shared_ptr<UniqueFd>& file, ByteRange range);
 
+  // Nobody writes to the file any more: its pages are left to the kernel, and it is not kept open.
+  // Of an unlinked file that would keep the very space that it was unlinked for.
+  void forget(const std::shared_ptr<UniqueFd>& file);
+
  private:
   struct Portion {
-    std::shared_ptr<UniqueFd> file;  // kept open until its pages are out
+    std::shared_ptr<UniqueFd> file;  // kept open until its pages are out, or forget()
     ByteRange range;
   };
 

@@ -98,6 +98,8 @@ struct StartRequest {
 };
 struct CancelRequest {
   RequestId id;
+  bool stalled =
+      false;  // its source sent nothing for request_stall; else it is not needed any more
 };
 // Ask the tracker; answer with lease_granted() or lease_denied(). At most one ask per blob and kind
 // is open at a time.

@@ -69,7 +69,7 @@ void Downloads::Impl::check_requests() {
       }
     }
     if (now_ - source_progress < options_.request_stall) continue;
-    out_.push_back(CancelRequest{RequestId(std::uint64_t{request.generation} << 32 | slot)});
+    out_.push_back(CancelRequest{RequestId(std::uint64_t{request.generation} << 32 | slot), true});
     // Its pieces go to others at once; what it still brings counts as a duplicate.
     Request ended = request;
     request.cancelled = true;

@@ -525,6 +525,13 @@ void LeaseTable::release(NodeId id, LeaseKind kind, BlobId blob_id,
     }
   }
   if (it->second.parts.empty()) close_lease(*node, *blob, it);
+  if (kind == LeaseKind::kOrigin) unpin(*blob);
+}
+
+// When those who read the origin gave up, whoever comes next may find another version there: one
+// that its operator has put back, perhaps.
+void LeaseTable::unpin(Blob& blob) {
+  if (blob.fleet.leased.none()) blob.etag.clear();
 }
 
 bool LeaseTable::report_etag(BlobId id, std::string_view etag) {
@@ -546,7 +553,9 @@ std::vector<LeaseTable::Ended> LeaseTable::tick(Time now) {
       ++it;
       if (!idle) continue;
       out.push_back({id, kind, blob_id, pieces});
-      end_lease(node, blob_id, *find(blob_id), kind);
+      Blob& blob = *find(blob_id);
+      end_lease(node, blob_id, blob, kind);
+      if (kind == LeaseKind::kOrigin) unpin(blob);
     }
   }
   std::sort(out.begin(), out.end(), [](const Ended& a, const Ended& b) {

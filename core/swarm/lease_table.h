@@ -115,8 +115,9 @@ class LeaseTable {
   void release(NodeId node, LeaseKind kind, BlobId blob,
                std::span<const content::PieceRange> pieces);
 
-  // What a lessee saw at the origin. The first one counts; false when `etag` differs from it: the
-  // origin changed, and this lessee must not read on.
+  // What a lessee saw at the origin. The first one counts, until all lessees have given up
+  // (released their leases, or let them idle); false when `etag` differs from it: the origin
+  // changed, and this lessee must not read on.
   bool report_etag(BlobId blob, std::string_view etag);
 
   struct Ended {
@@ -197,6 +198,7 @@ class LeaseTable {
   void end_lease(Node& node, BlobId id, Blob& blob, LeaseKind kind);
   Lease& open_lease(Node& node, BlobId id, const Blob& blob, LeaseKind kind, Time now);
   Leases::iterator close_lease(Node& node, const Blob& blob, Leases::iterator it);
+  static void unpin(Blob& blob);
   bool may_read_origin(const Node& node, OriginId origin) const;
   bool leave_to_others(Node& node, OriginId origin, Time now);
   void take(Grant& grant, Blob& blob, content::PieceRange from);

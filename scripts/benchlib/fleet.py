@@ -3,6 +3,7 @@
 import datetime
 import http.client
 import json
+import os
 import re
 import socket
 import subprocess
@@ -15,6 +16,56 @@ from benchlib.report import BenchFailure
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BIN = ROOT / "build" / "release" / "bin"
+
+
+def read_metrics(address):
+    """All samples of an admin listener by name and labels."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as page:
+        lines = page.read().decode().splitlines()
+    return {name: float(value) for name, value in
+            (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))}
+
+
+class Certificates:
+    """A cluster's CA in a directory, and certificates of its nodes and its tracker.
+
+    hosts: addresses and names under which the programs are reached.
+    """
+
+    def __init__(self, directory, days=None, new_ca=True, hosts="127.0.0.1"):
+        self.directory = Path(directory)
+        self.hosts = hosts
+        self.days = ["--days", str(days)] if days else []
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if new_ca:
+            self._make("ca")
+
+    def _make(self, *words, env=None):
+        subprocess.run([str(BIN / "shoal"), "cert", *map(str, words), "--out", str(self.directory)],
+                       check=True, capture_output=True, text=True,
+                       env={**os.environ, **(env or {})})
+
+    def issue(self, name, days=None, env=None):
+        """Makes NAME.crt and NAME.key; env: for the command that does it (a faked clock)."""
+        what = ["tracker"] if name == "tracker" else ["node", name]
+        valid = ["--days", str(days)] if days else self.days
+        self._make(*what, "--names", self.hosts, *valid, env=env)
+
+    def reissue(self, name):
+        """Replaces both files, each in one step, as a certificate manager does."""
+        fresh = Certificates(self.directory / f"fresh-{time.monotonic_ns()}", new_ca=False)
+        for part in ("ca.crt", "ca.key"):
+            (fresh.directory / part).symlink_to(self.directory / part)
+        fresh.issue(name)
+        for part in (f"{name}.crt", f"{name}.key"):
+            os.rename(fresh.directory / part, self.directory / part)
+
+    def flags(self, name):
+        """Settings for the program that is `name` ("tracker" or a node's id); made when missing."""
+        if not (self.directory / f"{name}.crt").exists():
+            self.issue(name)
+        return ["--tls-cert", self.directory / f"{name}.crt",
+                "--tls-key", self.directory / f"{name}.key", "--tls-ca", self.directory / "ca.crt"]
 
 
 class _LocalConnection(http.client.HTTPConnection):
@@ -45,19 +96,23 @@ class Agent:
         self.socket = fleet.runtime / f"{name}.sock"
         self.process = None
 
-    def start(self, *more, advertise=True):
-        """Starts, or starts again. The store stays from one life to the next."""
+    def start(self, *more, advertise=True, env=None, wrap=()):
+        """Starts, or starts again. The store stays from one life to the next.
+
+        env: more environment. wrap: words before the program's own (as of `setpriv` or `unshare`).
+        """
         address = f"{self.host}:{self.lane}"
+        trust = self.fleet.tls.flags(self.name) if self.fleet.tls else ["--insecure"]
         argv = [
-            BIN / "shoal-agent", "--tracker", self.fleet.url, "--node-id", self.name,
-            *self.fleet.trust_flags(self.name),
+            *wrap, BIN / "shoal-agent", *trust, "--tracker", self.fleet.url, "--node-id", self.name,
             "--store", self.directory, "--runtime", self.runtime, "--socket", self.socket,
             "--lane-listen", address, *(["--advertise", address] if advertise else []),
             "--admin-listen", f"{self.host}:{self.admin}", "--free-space-floor", "1",
             *self.fleet.agent_flags, *more,
         ]
         self.process = self.fleet.programs.start(
-            f"{self.name}-{time.monotonic_ns()}", [str(word) for word in argv], node=self.node)
+            f"{self.name}-{time.monotonic_ns()}", [str(word) for word in argv], node=self.node,
+            env=env)
         return self
 
     def wait_ready(self, timeout=30):
@@ -109,10 +164,29 @@ class Agent:
                 return moment.timestamp()
         return None
 
+    def command(self, *words):
+        """The argument vector of the shoal command against this agent."""
+        return [str(BIN / "shoal"), "--agent", str(self.socket), *map(str, words)]
+
     def run(self, *words, timeout=120, check=True):
-        """The shoal command against this agent."""
-        return subprocess.run([str(BIN / "shoal"), "--agent", str(self.socket), *map(str, words)],
-                              capture_output=True, text=True, timeout=timeout, check=check)
+        """Runs the shoal command against this agent."""
+        return subprocess.run(self.command(*words), capture_output=True, text=True, timeout=timeout,
+                              check=check)
+
+    def log(self):
+        """Everything that this life of the agent has logged."""
+        return self.process.log_tail(1_000_000)
+
+    def descriptors(self):
+        """What the process has open: a dict from descriptor to what it is."""
+        folder = f"/proc/{self.process.pid}/fd"
+        found = {}
+        for name in os.listdir(folder):
+            try:
+                found[int(name)] = os.readlink(f"{folder}/{name}")
+            except FileNotFoundError:  # closed meanwhile
+                pass
+        return found
 
     def json(self, *words, timeout=120, check=True):
         """The JSON object that the command prints as its last line."""
@@ -121,23 +195,20 @@ class Agent:
 
     def metrics(self):
         """All samples of /metrics by name and labels. Only without a network namespace."""
-        with urllib.request.urlopen(f"http://{self.host}:{self.admin}/metrics", timeout=5) as page:
-            lines = page.read().decode().splitlines()
-        return {name: float(value) for name, value in
-                (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))}
+        return read_metrics(f"{self.host}:{self.admin}")
 
 
 class Fleet:
     """A tracker and its agents on loopback or in network namespaces.
 
     `programs` is a Supervisor, which stops everything. `tracker_node` (a Node or None) and the values
-    of `agents` (see Agent) say where each runs. With `tls` they have certificates of a CA
-    made here, else all speak plain HTTP.
+    of `agents` (see Agent) say where each runs. tls: Certificates; None: plain.
     """
 
     def __init__(self, programs, directory, runtime, agents, tracker_node=None, agent_flags=(),
-                 tls=False):
+                 tls=None):
         self.programs = programs
+        self.tls = tls
         self.directory = Path(directory)
         self.runtime = Path(runtime)
         self.runtime.mkdir(parents=True, exist_ok=True)
@@ -146,9 +217,6 @@ class Fleet:
         self.tracker_host = tracker_node.address if tracker_node else "127.0.0.1"
         self.tracker_port, self.tracker_admin = (6969, 6968) if tracker_node else free_ports(2)
         self.url = f"{'https' if tls else 'http'}://{self.tracker_host}:{self.tracker_port}"
-        self._pki = self.directory / "pki" if tls else None
-        if tls:
-            self._make_certificates(agents)
         self.tracker = None
         self.agents = {
             name: Agent(self, name, where) for name, where in agents.items()
@@ -157,28 +225,14 @@ class Fleet:
     def __getitem__(self, name):
         return self.agents[name]
 
-    def _make_certificates(self, agents):
-        if (self._pki / "ca.crt").exists():  # an earlier fleet in this directory made them
-            return
-        for words in (["ca"], ["tracker", "--names", self.tracker_host],
-                      *(["node", name] for name in agents)):
-            subprocess.run([BIN / "shoal", "cert", *words, "--out", self._pki, "--quiet"],
-                           check=True, capture_output=True)
-
-    def trust_flags(self, name):
-        """The flags by which `name` ("tracker" or an agent) trusts and is trusted."""
-        if not self._pki:
-            return ["--insecure"]
-        return ["--tls-cert", self._pki / f"{name}.crt", "--tls-key", self._pki / f"{name}.key",
-                "--tls-ca", self._pki / "ca.crt"]
-
-    def start_tracker(self):
+    def start_tracker(self, env=None):
+        trust = self.tls.flags("tracker") if self.tls else ["--insecure"]
         self.tracker = self.programs.start(
             f"tracker-{time.monotonic_ns()}",
-            [str(BIN / "shoal-tracker"), *self.trust_flags("tracker"),
+            [str(BIN / "shoal-tracker"), *map(str, trust),
              "--listen", f"{self.tracker_host}:{self.tracker_port}",
              "--admin-listen", f"{self.tracker_host}:{self.tracker_admin}",
-             "--data", str(self.directory / "tracker")], node=self.tracker_node)
+             "--data", str(self.directory / "tracker")], node=self.tracker_node, env=env)
         self.tracker.wait_for_port(self.tracker_port, self.tracker_host, node=self.tracker_node)
 
     def wait_tracker_ready(self, timeout=15):
@@ -188,6 +242,9 @@ class Fleet:
         node = self.tracker_node
         wait_until("the tracker to be ready", lambda: subprocess.run(
             node.wrap(probe) if node else probe, check=False).returncode == 0, timeout, 0.1)
+
+    def tracker_metrics(self):
+        return read_metrics(f"{self.tracker_host}:{self.tracker_admin}")
 
     def start(self):
         self.start_tracker()

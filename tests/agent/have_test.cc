@@ -196,6 +196,8 @@ TEST_F(HaveBoardTest, APollWhoseAskerHasGoneEndsAtOnceAndTheOthersWaitOn) {
   std::string poll =
       "GET /v1/have?wait=30000&blobs=" + item(kBlob, version) + " HTTP/1.1\r\nHost: x\r\n\r\n";
   stays.send(poll);
+  RawClient probe(port());
+  EXPECT_EQ(probe.get("/v1/identity").status, 200);
   std::size_t before = open_descriptors();
   std::vector<std::unique_ptr<RawClient>> leave;
   for (int i = 0; i < 20; ++i) {
@@ -208,7 +210,7 @@ TEST_F(HaveBoardTest, APollWhoseAskerHasGoneEndsAtOnceAndTheOthersWaitOn) {
   leave.clear();
   auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   while (open_descriptors() > before && std::chrono::steady_clock::now() < limit) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    EXPECT_EQ(probe.get("/v1/identity").status, 200);
   }
   EXPECT_LE(open_descriptors(), before);
   server_.on_board([](HaveBoard& board) { board.add(kBlob, {PieceIndex(1), 1}); });

@@ -152,6 +152,16 @@ TEST_F(OriginReaderTest, AFileThatChangedIsNotMixedIn) {
   EXPECT_EQ(stored_->have_count(), 1u);
 }
 
+TEST_F(OriginReaderTest, AFileThatWasPutBackIsReadWhenTheVersionIsForgotten) {
+  EXPECT_EQ(run(1, {PieceIndex(0), 1}).outcome, Outcome::kFinished);
+  origin_->put(kUrl, blob_.bytes, "v3");  // the same bytes, another modification time
+  EXPECT_EQ(run(2, all()).outcome, Outcome::kChanged);
+  call_on(control_, [&] { reader_->forget(blob_.table.digest(), kUrl); });
+  EXPECT_EQ(run(3, all()).outcome, Outcome::kFinished);
+  EXPECT_EQ(reader_->version(blob_.table.digest(), kUrl), "v3");
+  EXPECT_TRUE(holds(*stored_, blob_));
+}
+
 TEST_F(OriginReaderTest, AFileOfAnotherSizeIsAnotherFile) {
   origin_->put(kUrl, random_bytes(100, 1), "v1");
   TransferEvent end = run(1, all());

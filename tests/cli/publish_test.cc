@@ -168,6 +168,16 @@ TEST_F(PublishTest, AFailedFileIsNamedAndEndsTheOthers) {
   EXPECT_TRUE(agent_.published.is_null());
 }
 
+TEST_F(PublishTest, WhatWasReadBeforeAFailureIsTakenBack) {
+  for (int i = 0; i < 3; ++i) dir_.write("model/" + std::to_string(i), "x" + std::to_string(i));
+  agent_.on_poll = [this](const std::string& job) {
+    if (job == "3") agent_.jobs["3"] = R"({"state":"failed","error":{"code":"denied"}})";
+  };
+  EXPECT_EQ(publish({}).code, kExitFailed);
+  EXPECT_THAT(agent_.cancelled, ElementsAre("/v1/ingests/1", "/v1/ingests/2"));
+  EXPECT_TRUE(agent_.published.is_null());
+}
+
 TEST_F(PublishTest, CtrlCCancelsTheAgentsJobs) {
   dir_.write("model/a", "x");
   agent_.never_done = true;

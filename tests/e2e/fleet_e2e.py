@@ -1,53 +1,14 @@
 #!/usr/bin/env python3
 """Real programs through good and bad days: each test is one promise of the fleet."""
 
-import contextlib
 import os
-import shutil
 import signal
-import sys
-import tempfile
 import unittest
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "scripts"))
-from benchlib import Nginx, Supervisor, free_ports, wait_until  # noqa: E402
-from benchlib.fleet import Fleet  # noqa: E402
+from e2e_case import Fleet, FleetCase, Nginx, free_ports, same, wait_until
 
 
-def write_model(directory, sizes):
-    directory.mkdir()
-    for name, size in sizes.items():
-        path = directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(os.urandom(size))
-
-
-def same(a, b):
-    files = sorted(p.relative_to(a) for p in a.rglob("*") if p.is_file())
-    others = sorted(p.relative_to(b) for p in b.rglob("*") if p.is_file())
-    return files == others and all((a / f).read_bytes() == (b / f).read_bytes() for f in files)
-
-
-class FleetTest(unittest.TestCase):
-    def setUp(self):
-        self.stack = contextlib.ExitStack()
-        self.addCleanup(self.stack.close)
-        self.work = Path(tempfile.mkdtemp(prefix="shoal-e2e-"))
-        self.work.chmod(0o755)  # nginx reads it as another user
-        self.runtime = Path(tempfile.mkdtemp(prefix="shoal-e2e-", dir="/dev/shm"))
-        self.stack.callback(shutil.rmtree, self.runtime, True)
-        self.stack.callback(shutil.rmtree, self.work, True)
-        self.programs = self.stack.enter_context(Supervisor(self.work / "logs"))
-
-    def fleet(self, count, *flags):
-        names = {f"n{i}": None for i in range(1, count + 1)}
-        return Fleet(self.programs, self.work, self.runtime, names, agent_flags=flags).start()
-
-    def model(self, sizes):
-        write_model(self.work / "model", sizes)
-        return self.work / "model"
-
+class FleetTest(FleetCase):
     def test_publish_prefetch_pull_gives_every_node_every_byte(self):
         fleet = self.fleet(3)
         model = self.model({"a.safetensors": 20_000_000, "sub/b.bin": 65_537, "c.json": 1, "empty": 0})
@@ -97,19 +58,16 @@ class FleetTest(unittest.TestCase):
         fleet = self.fleet(2, "--upload-limit", "40Mbit/s")
         model = self.model({"w.safetensors": 20_000_000})
         fleet["n1"].run("publish", model, "--as", "m/p:1")
-        order = fleet["n2"].json("prefetch", "m/p:1", "--nodes", "n2")["id"]
-        wait_until("some bytes", lambda: self.progress(fleet, order)["bytes_done"] > 1_000_000, 30)
-        fleet["n1"].process.kill()
-        wait_until("the reason to be told",
-                   lambda: "source of piece" in self.progress(fleet, order)["waiting_for"], 60)
-        fleet["n1"].start().wait_ready()
-        wait_until("the rest", lambda: self.progress(fleet, order)["state"] == "complete", 90)
-        fleet["n2"].run("verify", "m/p:1")
+        fleet["n2"].run("prefetch", "m/p:1", "--nodes", "n2")
 
-    def progress(self, fleet, order):
-        status = fleet["n2"].json("status", "m/p:1", check=False)
-        nodes = {node["node"]: node for node in status["nodes"]}
-        return nodes.get("n2", {"bytes_done": 0, "waiting_for": "", "state": "absent"})
+        def now(what):
+            return self.progress(fleet, "m/p:1", "n2", ask="n2")[what]
+        wait_until("some bytes", lambda: now("bytes_done") > 1_000_000, 30)
+        fleet["n1"].process.kill()
+        wait_until("the reason to be told", lambda: "source of piece" in now("waiting_for"), 60)
+        fleet["n1"].start().wait_ready()
+        wait_until("the rest", lambda: now("state") == "complete", 90)
+        fleet["n2"].run("verify", "m/p:1")
 
     def test_unknown_references_and_bad_directories_are_named(self):
         fleet = self.fleet(1)

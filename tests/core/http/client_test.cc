@@ -60,6 +60,7 @@ class ClientTest : public testing::Test {
     options.server.endpoint = listener_->local();
     options.server.target = std::move(prefix);
     options.max_connections = max_connections;
+    options.keep_idle = keep_idle_;
     options.limits = {.max_head = 1024, .max_body = 1000};
     client_ = std::make_unique<Client>(io_.get_executor(), options);
     return *client_;
@@ -69,6 +70,7 @@ class ClientTest : public testing::Test {
     return run_to_end(io_, client_->request(std::move(request), deadline));
   }
 
+  std::chrono::milliseconds keep_idle_{30'000};
   asio::io_context io_;
   Event stop_;
   TaskGroup group_;
@@ -82,6 +84,17 @@ TEST_F(ClientTest, RepeatsOnceOnANewConnectionWhenTheKeptOneIsStale) {
   ASSERT_TRUE(ask(Request::get("/1")));
   ASSERT_TRUE(ask(Request::get("/2")));
   EXPECT_EQ(script_.seen, (std::vector<std::string>{"/1", "/2", "/2"}));
+}
+
+TEST_F(ClientTest, AnIdleConnectionIsClosedWhenItsTimeIsOver) {
+  keep_idle_ = std::chrono::milliseconds(20);
+  start({{kOk, "never sent"}});
+  ASSERT_TRUE(ask(Request::get("/1")));
+  // The server waits half a minute for a second request, unless the connection ends.
+  const Deadline limit = Deadline::after(std::chrono::seconds(10));
+  run_to_end(io_, group_.join());
+  EXPECT_FALSE(limit.expired());
+  EXPECT_EQ(script_.seen.size(), 1u);
 }
 
 TEST_F(ClientTest, DoesNotRepeatAPost) {

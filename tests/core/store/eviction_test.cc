@@ -2,11 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <set>
 #include <thread>
 
 #include "core/base/random.h"
+#include "core/base/unique_fd.h"
 #include "core/base/units.h"
+#include "core/store/file_system.h"
+#include "core/store/writeback.h"
 #include "tests/core/store/memory_store.h"
 #include "tests/fakes/test_seed.h"
 
@@ -48,6 +52,13 @@ TEST(ChooseEvictions, TakesTheLeastRecentlyUsedFirst) {
   EXPECT_EQ(choose_evictions(all, 11), (std::vector<Digest>{all[1].digest, all[2].digest}));
   EXPECT_TRUE(choose_evictions(all, 0).empty());
   EXPECT_EQ(choose_evictions(all, 1000).size(), 3u);
+}
+
+TEST(ChooseEvictions, TakesManifestsAndTheirLikeLast) {
+  const std::vector<EvictionCandidate> all = {candidate("manifest", 800, 100),
+                                              candidate("file", kMiB, 300)};
+  EXPECT_EQ(choose_evictions(all, kMiB), std::vector<Digest>{all[1].digest});
+  EXPECT_EQ(choose_evictions(all, kMiB + 1).size(), 2u);
 }
 
 TEST(ChooseEvictions, NeverTakesWhatIsKeptOrGivesNothing) {
@@ -117,6 +128,26 @@ TEST_F(StoreEviction, CreationMakesRoomByUse) {
   EXPECT_TRUE(stored(a) && stored(c) && stored(d));
   EXPECT_FALSE(stored(b));
   EXPECT_EQ(store_->space().use.used, 9 * kPiece);
+  // make() has called maintain(), which tells what creation evicted: here for once it has not.
+  now_ns_ += 1'000'000'000;
+  create_complete(sample_blob(3 * kPiece, 5));
+  EXPECT_FALSE(stored(c));
+  EXPECT_EQ(store_->maintain().evicted, std::vector<Digest>{c.digest()});
+  EXPECT_TRUE(store_->maintain().evicted.empty());
+}
+
+// Else the space of an evicted blob comes back when the next ones have written enough, or never.
+TEST(Writeback, DoesNotKeepAForgottenFileOpen) {
+  Writeback writeback(real_file_system(), 64 * kMiB);
+  auto forgotten = std::make_shared<UniqueFd>();
+  auto other = std::make_shared<UniqueFd>();
+  writeback.add(forgotten, {0, 100});
+  writeback.add(other, {0, 100});
+  writeback.add(forgotten, {500, 100});
+  EXPECT_EQ(forgotten.use_count(), 3);
+  writeback.forget(forgotten);
+  EXPECT_EQ(forgotten.use_count(), 1);
+  EXPECT_EQ(other.use_count(), 2);
 }
 
 TEST_F(StoreEviction, NeverTakesPinnedOpenedGuardedOrFetchedBlobs) {

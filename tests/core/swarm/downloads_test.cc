@@ -33,6 +33,7 @@ struct Agent {
   std::vector<LeaseAsk> asked;
   std::vector<PeerId> banned;
   std::size_t stalls = 0;
+  std::size_t silent = 0;  // requests cancelled because their source sent nothing
 
   explicit Agent(std::uint64_t size, Downloads::Options options = {}, std::uint64_t seed = 1)
       : layout(size), downloads(options, seed) {
@@ -57,6 +58,7 @@ struct Agent {
       } else if (std::get_if<ReportStall>(&action)) {
         ++stalls;
       } else if (const auto* cancel = std::get_if<CancelRequest>(&action)) {
+        silent += cancel->stalled ? 1 : 0;
         if (running.erase(cancel->id.value()) != 0) {
           downloads.request_ended(cancel->id, Outcome::kCancelled, {}, now);
         }
@@ -314,6 +316,7 @@ TEST(Downloads, ASilentRequestIsGivenToOthers) {
     }
   }
   EXPECT_TRUE(agent.downloads.complete(kBlob));
+  EXPECT_EQ(agent.silent, silent.size()) << "the cancellations say why";
 }
 
 TEST(Downloads, ADownloadWithoutAByteForTenSecondsIsReportedOnce) {

@@ -191,6 +191,20 @@ TEST_F(LeaseTableTest, TheFirstEtagCountsUntilTheOriginIsReplaced) {
   EXPECT_TRUE(table.report_etag(kBlob, "b"));
 }
 
+TEST_F(LeaseTableTest, AnotherEtagCountsWhenAllLesseesHaveGivenUp) {
+  up(1), up(2);
+  auto first = ask(1, kMiB).granted;
+  auto second = ask(2, kMiB).granted;
+  ASSERT_FALSE(first.empty() || second.empty());
+  EXPECT_TRUE(table.report_etag(kBlob, "a"));
+  table.release(NodeId(1), LeaseKind::kOrigin, kBlob, first);
+  EXPECT_FALSE(table.report_etag(kBlob, "b")) << "the other still reads the first version";
+  now += seconds(6);
+  EXPECT_EQ(table.tick(now).size(), 1u);
+  EXPECT_TRUE(table.report_etag(kBlob, "b")) << "it may have been put back";
+  EXPECT_FALSE(table.report_etag(kBlob, "a"));
+}
+
 TEST_F(LeaseTableTest, ReleasedPiecesAreFreeAtOnce) {
   up(1), up(2);
   auto granted = ask(1, kMiB).granted;

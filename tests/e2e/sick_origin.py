@@ -1,0 +1,152 @@
+"""An HTTP origin that is well until a test gives it a fault."""
+
+import hashlib
+import http.server
+import re
+import socket
+import struct
+import threading
+import time
+
+_CHUNK = 16 * 1024
+
+
+class SickOrigin:
+    """Serves `files` ({"/model/w.bin": bytes}) by ranges, with ETags. Ends with its ExitStack.
+
+    Set a fault at any time; None (or False) heals it:
+      status        (code, {header: value}) for every request
+      reset_after   a body is cut by a reset after so many bytes
+      bytes_per_s   no connection is faster
+      ignore_range  answers 200 with the whole file
+      silent        takes requests and never answers
+      no_etag       neither ETag nor Last-Modified is told
+    replace() changes a file as an operator would.
+    """
+
+    def __init__(self, files):
+        self.files = {path: (data, self._etag(data, 0)) for path, data in files.items()}
+        self.status = None
+        self.reset_after = None
+        self.bytes_per_s = None
+        self.ignore_range = False
+        self.silent = False
+        self.no_etag = False
+        self.requests = []  # (time, path)
+        self.sent = 0  # bytes of bodies of good answers
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._connections = set()
+        origin = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *args):
+                pass
+
+            def do_GET(self):
+                origin._get(self)
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._server.block_on_close = False
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(10)
+
+    @staticmethod
+    def _etag(data, change):
+        return f'"{hashlib.sha256(data).hexdigest()[:16]}-{change}"'
+
+    def replace(self, path, data, change):
+        """change: a number that goes into the ETag, as a modification time would."""
+        self.files[path] = (data, self._etag(data, change))
+
+    def requests_since(self, when):
+        with self._lock:
+            return sum(1 for at, _ in self.requests if at >= when)
+
+    def close_connections(self):
+        """As a server does with connections that nobody has used for a while."""
+        with self._lock:
+            for connection in self._connections:
+                try:
+                    connection.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass  # closed by the other side
+
+    def _get(self, handler):
+        with self._lock:
+            self._connections.add(handler.connection)
+            self.requests.append((time.monotonic(), handler.path))
+        try:
+            if self.silent:
+                self._stop.wait(60)
+                handler.close_connection = True
+                return
+            self._answer(handler)
+        except OSError:
+            handler.close_connection = True  # the agent went away
+
+    def _answer(self, handler):
+        if self.status is not None:
+            code, fields = self.status
+            return self._short(handler, code, fields)
+        if handler.path not in self.files:
+            return self._short(handler, 404, {})
+        data, etag = self.files[handler.path]
+        if not self.no_etag and handler.headers.get("If-Match", etag) != etag:
+            return self._short(handler, 412, {})
+        span = re.fullmatch(r"bytes=(\d+)-(\d+)", handler.headers.get("Range", ""))
+        if span and not self.ignore_range:
+            first, last = int(span.group(1)), min(int(span.group(2)), len(data) - 1)
+            if first > last:
+                return self._short(handler, 416, {"Content-Range": f"bytes */{len(data)}"})
+            handler.send_response(206)
+            handler.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
+            data = data[first:last + 1]
+        else:
+            handler.send_response(200)
+        if not self.no_etag:
+            handler.send_header("ETag", etag)
+        handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        self._body(handler, data)
+
+    @staticmethod
+    def _short(handler, code, fields):
+        body = b"no\n"
+        handler.send_response(code)
+        for name, value in fields.items():
+            handler.send_header(name, value)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    def _body(self, handler, data):
+        done = 0
+        while done < len(data):
+            if self.reset_after is not None and done >= self.reset_after:
+                # With this the kernel sends a reset in place of an orderly end.
+                handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                                              struct.pack("ii", 1, 0))
+                handler.close_connection = True
+                handler.connection.close()
+                return
+            chunk = data[done:done + _CHUNK]
+            handler.wfile.write(chunk)
+            done += len(chunk)
+            with self._lock:
+                self.sent += len(chunk)
+            if self.bytes_per_s:
+                self._stop.wait(len(chunk) / self.bytes_per_s)
