@@ -36,6 +36,7 @@ inline constexpr std::size_t kMaxPeerReports = 256;
 inline constexpr std::size_t kMaxHeldLeases = 4096;
 inline constexpr std::size_t kMaxLeaseAsks = 256;
 inline constexpr std::size_t kMaxLeaseUpdates = 4096;
+inline constexpr std::size_t kMaxEvictionAsks = 1024;
 inline constexpr std::size_t kMaxCandidates = 256;  // of one lease ask
 inline constexpr std::size_t kMaxSpans = 32'768;  // runs of pieces of one blob: every second piece
 inline constexpr std::size_t kMaxNeighbours = 64;

@@ -35,6 +35,7 @@ class NodeRoutes {
   Task<http::Response> heartbeat(http::Request request);
   Task<http::Response> events(http::Request request);
   Task<http::Response> leases(http::Request request);
+  Task<http::Response> evictions(http::Request request);
 
  private:
   Task<http::Response> check_and_register(std::string id, api::RegisterRequest wanted,
@@ -199,6 +200,14 @@ Task<http::Response> NodeRoutes::leases(http::Request request) {
   co_return answer_of(response);
 }
 
+Task<http::Response> NodeRoutes::evictions(http::Request request) {
+  Result<std::string> id = caller_node(request, control_);
+  if (!id) co_return http::Response::error(id.error());
+  auto asked = api::decode<api::EvictionRequest>(request.body);
+  if (!asked) co_return http::Response::error(asked.error());
+  co_return answer_of(control_.fleet().evictions(*id, *asked, control_.now()));
+}
+
 }  // namespace
 
 void add_node_routes(http::Server& server, Control& control) {
@@ -211,6 +220,8 @@ void add_node_routes(http::Server& server, Control& control) {
                [routes](http::Request request) { return routes->heartbeat(std::move(request)); });
   server.route("GET", node + "events",
                [routes](http::Request request) { return routes->events(std::move(request)); });
+  server.route("POST", node + "evictions",
+               [routes](http::Request request) { return routes->evictions(std::move(request)); });
   server.route("POST", node + "leases",
                [routes](http::Request request) { return routes->leases(std::move(request)); });
 }

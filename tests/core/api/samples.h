@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "core/api/catalogue.h"
+#include "core/api/eviction.h"
 #include "core/api/lease.h"
 #include "core/api/node.h"
 #include "core/api/operate.h"
@@ -118,6 +119,20 @@ inline LeaseResponse lease_response() {
           .origin_changed = {digest("b")}};
 }
 
+inline EvictionRequest eviction_request() {
+  return {.epoch = "9f01",
+          .replicas = 2,
+          .bytes = 5 << 20,
+          .dry_run = true,
+          .blobs = {{digest("b"), 5 << 20}}};
+}
+
+inline EvictionResponse eviction_response() {
+  return {.tracker_epoch = "ab",
+          .answers = {{EvictionReason::kNotNeeded, 3}},
+          .valid = std::chrono::milliseconds(5000)};
+}
+
 inline ReferenceRecord reference_record() { return {"llama:v1", digest("m"), 1, 2}; }
 
 inline Origins origins() {
@@ -215,6 +230,8 @@ void for_each(Visitor visitor) {
   visitor(prefetch_status());
   visitor(node_list());
   visitor(status_report());
+  visitor(eviction_request());
+  visitor(eviction_response());
   visitor(VersionInfo{"shoal-tracker", "0.1.0", 1, "ab", 5});
 }
 
