@@ -83,11 +83,21 @@ AgentParts::AgentParts(Executor executor, const Settings& settings,
       pool_("disk", kPoolThreads, kPoolQueue),
       lane_threads_(settings.lane_threads),
       lost_(context_of(executor), [this](std::vector<Lost>& lost) { on_lost(lost); }),
+      evicted_(context_of(executor),
+               [this](std::vector<content::Digest>& evicted) { on_evicted(evicted); }),
       transfers_(context_of(executor),
                  [this](std::vector<TransferEvent>& events) { fetcher_.transfers(events); }),
       gate_(settings.upload_limit, {.bulk = settings.upload_slots}),
       board_(executor),
       link_(executor, link_options(settings, epoch_, tls_), *this),
+      copies_(
+          executor, settings.replicas,
+          [this](api::EvictionRequest request, Deadline deadline) {
+            return link_.evictions(std::move(request), deadline);
+          },
+          [this](const content::Digest& blob) -> std::string {
+            return library_->names_stored_files(blob) ? "its model's files are here" : "";
+          }),
       catalogue_(executor, tracker_of(settings, tls_)),
       inventory_(board_, link_.report()),
       origins_(executor, make_origins(allow_), settings.origin_threads,
@@ -120,6 +130,10 @@ Status AgentParts::open() {
   auto opened = store::BlobStore::open(std::move(config), store::real_file_system(), this);
   if (!opened) return fail(opened.error());
   store_ = std::move(*opened);
+  store_->set_eviction_chooser(
+      [this](std::span<const store::BlobInfo> in_order, std::uint64_t bytes) {
+        return copies_.choose(in_order, bytes);
+      });
   blobs_ = std::make_unique<BlobCache>(*store_);
   library_ = std::make_unique<Library>(*store_);
   library_->load();
@@ -155,11 +169,11 @@ Status AgentParts::listen() {
                                               board_, std::move(lane));
   SHOAL_TRY(lane_server_->start());
   SHOAL_TRY(admin_.start());
-  local_ =
-      std::make_unique<LocalApi>(executor_, settings_.socket.string(),
-                                 LocalApi::Parts{*store_, *blobs_, *library_, inventory_, fetcher_,
-                                                 *pulls_, *ingests_, *verifies_, catalogue_, pool_},
-                                 [this] { return standing(); });
+  local_ = std::make_unique<LocalApi>(
+      executor_, settings_.socket.string(),
+      LocalApi::Parts{*store_, *blobs_, *library_, inventory_, fetcher_, *pulls_, *ingests_,
+                      *verifies_, copies_, catalogue_, pool_},
+      [this] { return standing(); });
   SHOAL_TRY(local_->start());
   tasks_.spawn("recheck", recheck(), [this] { stop_.set(); });
   tasks_.spawn("maintain", maintain(), [this] { stop_.set(); });
@@ -176,12 +190,14 @@ Status AgentParts::listen() {
 
 Task<void> AgentParts::stop(Deadline deadline) {
   stop_.set();
+  copies_.close();
   board_.close();
   if (pulls_) co_await pulls_->stop();
   if (ingests_) co_await ingests_->stop();
   if (verifies_) co_await verifies_->stop();
   catalogue_.close();
   if (local_) co_await local_->stop(deadline);
+  co_await copies_.stop();
   co_await link_.stop();
   co_await fetcher_.stop();
   co_await lane_client_.stop();
@@ -228,6 +244,19 @@ void AgentParts::on_lost(std::vector<Lost>& lost) {
     } else {
       tasks_.spawn("repair", repair(one.blob));
     }
+  }
+}
+
+void AgentParts::blob_evicted(const content::Digest& blob) { evicted_.push(blob); }
+
+void AgentParts::on_evicted(std::vector<content::Digest>& evicted) {
+  for (const content::Digest& digest : evicted) {
+    // It may have been fetched again meanwhile.
+    if (auto info = store_->info(digest); info || info.error().code() != Errc::kNotFound) continue;
+    blobs_->forget(digest);
+    library_->removed(digest);
+    inventory_.removed(digest);
+    log::info("evicted", {{"digest", digest.str()}});
   }
 }
 
@@ -278,12 +307,6 @@ Task<void> AgentParts::maintain() {
     auto work = [this] { return store_->maintain(); };
     auto report = co_await pool_.run(work);
     if (report) {
-      for (const content::Digest& digest : report->evicted) {
-        blobs_->forget(digest);
-        library_->removed(digest);
-        inventory_.removed(digest);
-        log::info("evicted", {{"digest", digest.str()}});
-      }
       for (const auto& [digest, error] : report->sync_errors) {
         log::error("the disk did not keep a blob", {{"digest", digest.str()}, {"err", error}});
       }

@@ -18,6 +18,7 @@
 #include "agent/lane/upload_gate.h"
 #include "agent/mailbox.h"
 #include "agent/model/ingests.h"
+#include "agent/model/last_copies.h"
 #include "agent/model/library.h"
 #include "agent/model/pulls.h"
 #include "agent/model/table_finder.h"
@@ -59,6 +60,7 @@ class AgentParts final : public store::BlobListener,
   // store::BlobListener
   void pieces_ready(const content::Digest&, content::PieceRange, bool) override {}
   void pieces_lost(const content::Digest& blob, const content::PieceSet& pieces) override;
+  void blob_evicted(const content::Digest& blob) override;
   // Fetcher::Listener
   void pieces_arrived(const content::Digest& blob, content::PieceRange pieces, std::uint64_t bytes,
                       bool from_origin) override;
@@ -83,6 +85,7 @@ class AgentParts final : public store::BlobListener,
 
   void take_stock();
   void on_lost(std::vector<Lost>& lost);
+  void on_evicted(std::vector<content::Digest>& evicted);
   Task<void> repair(content::Digest blob);
   Task<void> recheck();
   Task<void> maintain();
@@ -100,6 +103,7 @@ class AgentParts final : public store::BlobListener,
   BlockingPool pool_;
   LaneThreads lane_threads_;
   Mailbox<Lost> lost_;
+  Mailbox<content::Digest> evicted_;
   Mailbox<TransferEvent> transfers_;
   std::unique_ptr<store::BlobStore> store_;
   std::unique_ptr<BlobCache> blobs_;
@@ -107,6 +111,7 @@ class AgentParts final : public store::BlobListener,
   UploadGate gate_;
   HaveBoard board_;
   TrackerLink link_;
+  LastCopies copies_;
   CatalogueClient catalogue_;
   Inventory inventory_;
   OriginReader origins_;

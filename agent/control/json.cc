@@ -219,8 +219,8 @@ Json garbage_json(const Garbage& garbage) {
   Json evicted = Json::array();
   for (const content::Digest& digest : garbage.evicted) evicted.push_back(digest.str());
   Json kept = Json::array();
-  for (const Garbage::Kept& one : garbage.kept) {
-    kept.push_back({{"digest", one.digest.str()}, {"reason", one.reason}});
+  for (const LastCopies::Kept& one : garbage.kept) {
+    kept.push_back({{"digest", one.blob.str()}, {"reason", one.reason}});
   }
   return {
       {"freed_bytes", garbage.freed}, {"evicted", std::move(evicted)}, {"kept", std::move(kept)}};

@@ -455,16 +455,11 @@ Task<http::Response> LocalApi::post_gc(Request request) {
   if (auto it = body->find("target_bytes"); it != body->end() && it->is_number_unsigned()) {
     target = it->get<std::uint64_t>();
   }
-  auto work = [this, target, dry_run] { return collect_garbage(parts_.store, target, dry_run); };
+  auto work = [this, target, dry_run] {
+    return collect_garbage(parts_.store, parts_.copies, target, dry_run);
+  };
   auto plan = co_await parts_.pool.run(work);
   if (!plan) co_return Response::error(plan.error());
-  if (!dry_run) {
-    for (const content::Digest& blob : plan->evicted) {
-      parts_.blobs.forget(blob);
-      parts_.library.removed(blob);
-      parts_.inventory.removed(blob);
-    }
-  }
   co_return answer(garbage_json(*plan));
 }
 

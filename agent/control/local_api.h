@@ -14,6 +14,7 @@
 
 #include "agent/blob_cache.h"
 #include "agent/model/ingests.h"
+#include "agent/model/last_copies.h"
 #include "agent/model/library.h"
 #include "agent/model/pulls.h"
 #include "agent/model/verifies.h"
@@ -38,6 +39,7 @@ class LocalApi {
     Pulls& pulls;
     Ingests& ingests;
     Verifies& verifies;
+    LastCopies& copies;
     CatalogueClient& catalogue;
     BlockingPool& pool;
   };

@@ -15,6 +15,7 @@
 
 #include "agent/tracker/fleet_report.h"
 #include "agent/tracker/tracker_address.h"
+#include "core/api/eviction.h"
 #include "core/api/lease.h"
 #include "core/api/node.h"
 #include "core/async/deadline.h"
@@ -102,6 +103,9 @@ class TrackerLink : OneThreadOnly {
   // leases are said again with the next full heartbeat.
   Task<Result<api::LeaseResponse>> leases(api::LeaseRequest request, Deadline deadline);
 
+  // Asks which copies may be given up; `request.epoch` is filled in. Errors: as leases().
+  Task<Result<api::EvictionResponse>> evictions(api::EvictionRequest request, Deadline deadline);
+
   // Between tracker_up and tracker_down.
   bool connected() const { return connected_; }
   // Of the tracker's present life; empty before the first registration.
@@ -126,6 +130,10 @@ class TrackerLink : OneThreadOnly {
   Task<Status> beat(RetryAfter* retry_after);
   Task<void> wait_for_beat();
   Task<Status> poll_once();
+  // A post that belongs to this registration. Response has a tracker_epoch.
+  template <typename Response>
+  Task<Result<Response>> call(std::string what, std::string path, std::string body,
+                              Deadline deadline);
 
   std::string heartbeat_body(std::uint64_t* seq);
   void heartbeat_answered(const api::HeartbeatResponse& answer, bool was_full);
