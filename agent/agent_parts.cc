@@ -6,6 +6,7 @@
 
 #include "agent/origin/directory_origin.h"
 #include "agent/origin/http_origin.h"
+#include "core/base/hex.h"
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "core/base/random.h"
@@ -106,7 +107,9 @@ AgentParts::AgentParts(Executor executor, const Settings& settings,
                    [this](TransferEvent event) { transfers_.push(std::move(event)); }),
       fetcher_(executor, lane_client_, origins_, inventory_, *this, *this,
                {settings.node_id, tls_, topology_of(settings), settings.download_limit}),
-      tables_(executor, catalogue_, [this] { return fetcher_.peers(); }, {settings.node_id, tls_}),
+      witness_(settings.node_id, tls_),
+      tables_(executor, catalogue_, witness_, [this] { return fetcher_.peers(); },
+              {settings.node_id, tls_}),
       admin_(executor, settings.admin_listen,
              [this]() -> std::optional<std::string> {
                if (link_.connected()) return std::nullopt;
@@ -138,12 +141,19 @@ Status AgentParts::open() {
   library_ = std::make_unique<Library>(*store_);
   library_->load();
   take_stock();
+  order_pins_ = std::make_unique<OrderPins>(*store_, *library_, catalogue_, pool_);
   pulls_ = std::make_unique<Pulls>(executor_, *store_, *library_, inventory_, fetcher_, catalogue_,
-                                   tables_, pool_);
+                                   tables_, *order_pins_, pool_);
   pulls_->on_ended([this] { link_.beat_now(); });
   ingests_ = std::make_unique<Ingests>(executor_, *store_, kIngestThreads,
                                        [this](const store::Blob& blob) { inventory_.set(blob); });
-  verifies_ = std::make_unique<Verifies>(executor_, *store_, *blobs_, pool_, settings_.scrub_rate);
+  WholeChecks::Callbacks callbacks;
+  callbacks.vouch = [this](content::PieceTable table) { return vouch(std::move(table)); };
+  callbacks.tell = [this](api::Verdict verdict) { return tell(std::move(verdict)); };
+  whole_ = std::make_unique<WholeChecks>(executor_, *store_, pool_, settings_.scrub_rate,
+                                         std::move(callbacks));
+  verifies_ =
+      std::make_unique<Verifies>(executor_, *store_, *blobs_, *whole_, pool_, settings_.scrub_rate);
   return {};
 }
 
@@ -172,13 +182,14 @@ Status AgentParts::listen() {
   local_ = std::make_unique<LocalApi>(
       executor_, settings_.socket.string(),
       LocalApi::Parts{*store_, *blobs_, *library_, inventory_, fetcher_, *pulls_, *ingests_,
-                      *verifies_, copies_, catalogue_, pool_},
+                      *verifies_, copies_, witness_, *order_pins_, catalogue_, pool_},
       [this] { return standing(); });
   SHOAL_TRY(local_->start());
   tasks_.spawn("recheck", recheck(), [this] { stop_.set(); });
   tasks_.spawn("maintain", maintain(), [this] { stop_.set(); });
   tasks_.spawn("measure", measure(), [this] { stop_.set(); });
   verifies_->start_scrub();
+  whole_->start();
   link_.start();
   log::info("agent is up", {{"node", settings_.node_id},
                             {"epoch", epoch_},
@@ -195,6 +206,7 @@ Task<void> AgentParts::stop(Deadline deadline) {
   if (pulls_) co_await pulls_->stop();
   if (ingests_) co_await ingests_->stop();
   if (verifies_) co_await verifies_->stop();
+  if (whole_) co_await whole_->stop();
   catalogue_.close();
   if (local_) co_await local_->stop(deadline);
   co_await copies_.stop();
@@ -349,6 +361,7 @@ Task<Result<api::LeaseResponse>> AgentParts::leases(api::LeaseRequest request, D
 void AgentParts::tracker_up(const std::string& tracker_epoch) {
   log::info("registered with the tracker", {{"tracker_epoch", tracker_epoch}});
   fetcher_.tracker_up();
+  tasks_.spawn("reconcile pins", order_pins_->reconcile(), [this] { catalogue_.close(); });
 }
 
 void AgentParts::tracker_down(const Error& why) {
@@ -365,9 +378,61 @@ void AgentParts::orders(const api::EventsResponse::Orders& orders) {
     request.cls =
         order.traffic_class == "background" ? swarm::Class::kBackground : swarm::Class::kPrefetch;
     request.pin = order.pin;
+    request.ordered = true;
     pulls_->start(std::move(request));
   }
   for (const std::string& id : orders.cancelled) pulls_->cancel(id);
+  if (!orders.removed.empty()) {
+    tasks_.spawn("end pins", order_pins_->removed(orders.removed));
+  }
+}
+
+void AgentParts::trust(const api::EventTrust& trust) {
+  for (const api::Withdrawal& one : trust.withdrawn) {
+    content::Hash32 root{};
+    if (!from_hex(one.pieces_root, root) || !witness_.withdraw(one.blob, root, one.signer)) {
+      continue;
+    }
+    tasks_.spawn("withdraw", withdraw(one.blob, root, one.signer));
+  }
+  for (const content::Digest& blob : trust.checks) whole_->look(blob);
+}
+
+// Two nodes found that the blob's piece table lies: readers get an error, and its bytes go.
+Task<void> AgentParts::withdraw(content::Digest digest, content::Hash32 root, std::string signer) {
+  auto find = [this, digest] { return store_->find_quietly(digest); };
+  auto blob = co_await pool_.run(find);
+  if (!blob || (*blob)->table().pieces_root() != root) co_return;
+  const std::string why = "its piece table was withdrawn: the bytes have another digest than " +
+                          (signer.empty() ? std::string("was said") : "node " + signer + " said");
+  log::error("a blob is withdrawn", {{"digest", digest.str()}, {"signer", signer}, {"err", why}});
+  fetcher_.remove(digest);
+  blobs_->forget(digest);
+  pulls_->blob_withdrawn(digest, Error(Errc::kCorrupt, digest.str() + ": " + why));
+  auto work = [this, digest, blob = *blob, why]() -> Status {
+    blob->withdraw(why);
+    Result<store::BlobInfo> info = store_->info(digest);
+    if (!info) return fail(info.error());
+    for (const std::string& pin : info->pins) SHOAL_TRY(store_->unpin(digest, pin));
+    return store_->remove(digest);
+  };
+  Status removed = co_await pool_.run(work);
+  if (!removed) log::error("removing a withdrawn blob", {{"err", removed.error()}});
+  inventory_.removed(digest);
+}
+
+Task<Status> AgentParts::vouch(content::PieceTable table) {
+  Result<std::string> statement = witness_.sign(table);
+  if (!statement) co_return fail(statement.error());
+  co_return co_await catalogue_.put_statement(table.digest(), settings_.node_id,
+                                              std::move(*statement),
+                                              Deadline::after(milliseconds(5'000)));
+}
+
+Task<Status> AgentParts::tell(api::Verdict verdict) {
+  auto answer = co_await link_.verdict(std::move(verdict), Deadline::after(milliseconds(5'000)));
+  if (!answer) co_return fail(answer.error());
+  co_return Status{};
 }
 
 void AgentParts::neighbours(const std::vector<api::Neighbour>& neighbours) {

@@ -23,6 +23,8 @@
 #include "agent/model/pulls.h"
 #include "agent/model/table_finder.h"
 #include "agent/model/verifies.h"
+#include "agent/model/whole_checks.h"
+#include "agent/model/witness.h"
 #include "agent/origin/allow_list.h"
 #include "agent/origin/origin_reader.h"
 #include "agent/settings.h"
@@ -73,6 +75,7 @@ class AgentParts final : public store::BlobListener,
   void tracker_down(const Error& why) override;
   void orders(const api::EventsResponse::Orders& orders) override;
   void neighbours(const std::vector<api::Neighbour>& neighbours) override;
+  void trust(const api::EventTrust& trust) override;
   void leases_lost(const std::vector<api::HeldLease>& lost) override;
   std::vector<api::HeldLease> held_leases() override;
   std::vector<api::PullReport> pull_reports(bool full) override;
@@ -87,6 +90,9 @@ class AgentParts final : public store::BlobListener,
   void on_lost(std::vector<Lost>& lost);
   void on_evicted(std::vector<content::Digest>& evicted);
   Task<void> repair(content::Digest blob);
+  Task<void> withdraw(content::Digest blob, content::Hash32 root, std::string signer);
+  Task<Status> vouch(content::PieceTable table);
+  Task<Status> tell(api::Verdict verdict);
   Task<void> recheck();
   Task<void> maintain();
   Task<void> measure();
@@ -117,9 +123,12 @@ class AgentParts final : public store::BlobListener,
   OriginReader origins_;
   LaneClient lane_client_;
   Fetcher fetcher_;
+  Witness witness_;
   TableFinder tables_;
+  std::unique_ptr<OrderPins> order_pins_;
   std::unique_ptr<Pulls> pulls_;
   std::unique_ptr<Ingests> ingests_;
+  std::unique_ptr<WholeChecks> whole_;
   std::unique_ptr<Verifies> verifies_;
   std::unique_ptr<LaneServer> lane_server_;
   std::unique_ptr<LocalApi> local_;

@@ -16,8 +16,10 @@
 #include "agent/model/ingests.h"
 #include "agent/model/last_copies.h"
 #include "agent/model/library.h"
+#include "agent/model/order_pins.h"
 #include "agent/model/pulls.h"
 #include "agent/model/verifies.h"
+#include "agent/model/witness.h"
 #include "agent/swarm/fetcher.h"
 #include "agent/swarm/inventory.h"
 #include "agent/tracker/catalogue_client.h"
@@ -40,6 +42,8 @@ class LocalApi {
     Ingests& ingests;
     Verifies& verifies;
     LastCopies& copies;
+    const Witness& witness;
+    OrderPins& order_pins;
     CatalogueClient& catalogue;
     BlockingPool& pool;
   };

@@ -352,6 +352,7 @@ Task<Status> TrackerLink::poll_once() {
   const bool news = events->version != version_;
   version_ = events->version;
   if (events->orders) listener_.orders(*events->orders);
+  if (events->trust) listener_.trust(*events->trust);
   if (events->neighbours) listener_.neighbours(*events->neighbours);
   if (!news) co_await sleep_until(not_before, &stop_);
   co_return Status();
@@ -414,6 +415,13 @@ Task<Result<api::EvictionResponse>> TrackerLink::evictions(api::EvictionRequest 
     co_return fail(wrong_count("evictions", answer->answers.size(), asks));
   }
   co_return answer;
+}
+
+Task<Result<api::VerdictResponse>> TrackerLink::verdict(api::Verdict verdict, Deadline deadline) {
+  assert_owner_thread();
+  verdict.epoch = options_.epoch;
+  co_return co_await call<api::VerdictResponse>("verdict", paths::node_verdicts(options_.node),
+                                                api::encode(verdict), deadline);
 }
 
 }  // namespace shoal::agent

@@ -48,6 +48,8 @@ class TrackerLink : OneThreadOnly {
     virtual void orders(const api::EventsResponse::Orders& orders) = 0;
     // All neighbours, in place of those before.
     virtual void neighbours(const std::vector<api::Neighbour>& neighbours) = 0;
+    // Everything about trust, in place of what was said before.
+    virtual void trust(const api::EventTrust&) {}
     // Of held_leases(): another node holds these pieces by now; stop reading them.
     virtual void leases_lost(const std::vector<api::HeldLease>& lost) = 0;
 
@@ -105,6 +107,10 @@ class TrackerLink : OneThreadOnly {
 
   // Asks which copies may be given up; `request.epoch` is filled in. Errors: as leases().
   Task<Result<api::EvictionResponse>> evictions(api::EvictionRequest request, Deadline deadline);
+
+  // Tells what came out when this node read a whole blob; `verdict.epoch` is filled in. Errors: as
+  // leases().
+  Task<Result<api::VerdictResponse>> verdict(api::Verdict verdict, Deadline deadline);
 
   // Between tracker_up and tracker_down.
   bool connected() const { return connected_; }

@@ -14,6 +14,7 @@ std::string node_register(std::string_view node) { return node_path(node, "regis
 std::string node_heartbeat(std::string_view node) { return node_path(node, "heartbeat"); }
 std::string node_leases(std::string_view node) { return node_path(node, "leases"); }
 std::string node_evictions(std::string_view node) { return node_path(node, "evictions"); }
+std::string node_verdicts(std::string_view node) { return node_path(node, "verdicts"); }
 std::string node_events(std::string_view node) { return node_path(node, "events"); }
 
 Query events_query(std::string_view epoch, std::uint64_t since, std::chrono::milliseconds wait) {

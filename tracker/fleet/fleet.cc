@@ -291,6 +291,16 @@ bool Fleet::believed(std::size_t complaints) const {
   return complaints > 0 && complaints >= std::min(options_.complaints, others);
 }
 
+bool Fleet::distrust(std::string_view id) {
+  Node* node = nodes_.find(id);
+  if (!node || node->distrusted) return false;
+  leases_.node_down(node->handle);
+  neighbourhoods_.node_left(node->handle);
+  for (const auto& [blob, part] : node->blobs) index_part(*node, blob, nullptr);
+  node->distrusted = true;
+  return true;
+}
+
 std::optional<Fleet::Suspect> Fleet::complain(const Node& from, const api::PeerReport& report,
                                               swarm::Time now) {
   Node* node = nodes_.find(report.node);
@@ -305,10 +315,7 @@ std::optional<Fleet::Suspect> Fleet::complain(const Node& from, const api::PeerR
       log::error(
           "a node gives bad bytes: it is nobody's neighbour until it is started again",
           {{"node", node->id}, {"reporters", node->bad_bytes_for.size()}, {"err", report.text}});
-      leases_.node_down(node->handle);
-      neighbourhoods_.node_left(node->handle);
-      for (const auto& [id, part] : node->blobs) index_part(*node, id, nullptr);
-      node->distrusted = true;
+      distrust(node->id);
     }
     return {};
   }

@@ -107,6 +107,10 @@ class Fleet {
   Result<api::EvictionResponse> evictions(std::string_view id, const api::EvictionRequest& request,
                                           swarm::Time now);
 
+  // Nothing of the node is believed until it is started again. False if it is not known or that was
+  // so.
+  bool distrust(std::string_view id);
+
   // The node does not answer. Nothing happens if it has another epoch by now, or was heard after
   // `asked`.
   bool declare_dead(std::string_view id, std::string_view epoch, swarm::Time asked);

@@ -78,7 +78,8 @@ inline HeartbeatResponse heartbeat_response() {
 }
 
 inline EventsResponse events_response() {
-  EventsResponse m{.tracker_epoch = "ab", .version = 3, .orders = {}, .neighbours = {}};
+  EventsResponse m{
+      .tracker_epoch = "ab", .version = 3, .orders = {}, .neighbours = {}, .trust = {}};
   m.orders.emplace();
   m.orders->orders = {{.id = "1",
                        .reference = "llama:v1",
@@ -88,6 +89,9 @@ inline EventsResponse events_response() {
                        .remaining = std::chrono::milliseconds(9)}};
   m.orders->cancelled = {"2"};
   m.orders->removed = {digest("old")};
+  m.trust.emplace();
+  m.trust->withdrawn = {{digest("b"), std::string(64, 'a'), "gpu-9"}};
+  m.trust->checks = {digest("c")};
   m.neighbours.emplace();
   m.neighbours->push_back({.node = "gpu-2",
                            .epoch = "1",
@@ -232,6 +236,8 @@ void for_each(Visitor visitor) {
   visitor(status_report());
   visitor(eviction_request());
   visitor(eviction_response());
+  visitor(Verdict{"9f01", digest("b"), std::string(64, 'a'), "gpu-9", true});
+  visitor(VerdictResponse{"ab", true});
   visitor(VersionInfo{"shoal-tracker", "0.1.0", 1, "ab", 5});
 }
 
