@@ -6,6 +6,7 @@
 
 #include "agent/origin/directory_origin.h"
 #include "agent/origin/http_origin.h"
+#include "core/base/hex.h"
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "core/base/random.h"
@@ -83,11 +84,21 @@ AgentParts::AgentParts(Executor executor, const Settings& settings,
       pool_("disk", kPoolThreads, kPoolQueue),
       lane_threads_(settings.lane_threads),
       lost_(context_of(executor), [this](std::vector<Lost>& lost) { on_lost(lost); }),
+      evicted_(context_of(executor),
+               [this](std::vector<content::Digest>& evicted) { on_evicted(evicted); }),
       transfers_(context_of(executor),
                  [this](std::vector<TransferEvent>& events) { fetcher_.transfers(events); }),
       gate_(settings.upload_limit, {.bulk = settings.upload_slots}),
       board_(executor),
       link_(executor, link_options(settings, epoch_, tls_), *this),
+      copies_(
+          executor, settings.replicas,
+          [this](api::EvictionRequest request, Deadline deadline) {
+            return link_.evictions(std::move(request), deadline);
+          },
+          [this](const content::Digest& blob) -> std::string {
+            return library_->names_stored_files(blob) ? "its model's files are here" : "";
+          }),
       catalogue_(executor, tracker_of(settings, tls_)),
       inventory_(board_, link_.report()),
       origins_(executor, make_origins(allow_), settings.origin_threads,
@@ -96,7 +107,9 @@ AgentParts::AgentParts(Executor executor, const Settings& settings,
                    [this](TransferEvent event) { transfers_.push(std::move(event)); }),
       fetcher_(executor, lane_client_, origins_, inventory_, *this, *this,
                {settings.node_id, tls_, topology_of(settings), settings.download_limit}),
-      tables_(executor, catalogue_, [this] { return fetcher_.peers(); }, {settings.node_id, tls_}),
+      witness_(settings.node_id, tls_),
+      tables_(executor, catalogue_, witness_, [this] { return fetcher_.peers(); },
+              {settings.node_id, tls_}),
       admin_(executor, settings.admin_listen,
              [this]() -> std::optional<std::string> {
                if (link_.connected()) return std::nullopt;
@@ -120,18 +133,28 @@ Status AgentParts::open() {
   auto opened = store::BlobStore::open(std::move(config), store::real_file_system(), this);
   if (!opened) return fail(opened.error());
   store_ = std::move(*opened);
+  store_->set_eviction_chooser(
+      [this](std::span<const store::BlobInfo> in_order, std::uint64_t bytes) {
+        return copies_.choose(in_order, bytes);
+      });
   blobs_ = std::make_unique<BlobCache>(*store_);
   library_ = std::make_unique<Library>(*store_);
   library_->load();
   take_stock();
+  order_pins_ = std::make_unique<OrderPins>(*store_, *library_, catalogue_, pool_);
   pulls_ = std::make_unique<Pulls>(executor_, *store_, *library_, inventory_, fetcher_, catalogue_,
-                                   tables_, pool_);
+                                   tables_, *order_pins_, pool_);
   pulls_->on_ended([this] { link_.beat_now(); });
   ingests_ = std::make_unique<Ingests>(
       executor_, *store_, kIngestThreads, [this](const store::Blob& blob) { inventory_.set(blob); },
       [this](const content::Digest& digest) { tasks_.spawn("take back", take_back(digest)); });
-  verifies_ = std::make_unique<Verifies>(executor_, *store_, *blobs_, pool_, settings_.scrub_rate,
-                                         settings_.scrub_pause);
+  WholeChecks::Callbacks callbacks;
+  callbacks.vouch = [this](content::PieceTable table) { return vouch(std::move(table)); };
+  callbacks.tell = [this](api::Verdict verdict) { return tell(std::move(verdict)); };
+  whole_ = std::make_unique<WholeChecks>(executor_, *store_, pool_, settings_.scrub_rate,
+                                         std::move(callbacks));
+  verifies_ = std::make_unique<Verifies>(executor_, *store_, *blobs_, *whole_, pool_,
+                                         settings_.scrub_rate, settings_.scrub_pause);
   return {};
 }
 
@@ -157,16 +180,17 @@ Status AgentParts::listen() {
                                               board_, std::move(lane));
   SHOAL_TRY(lane_server_->start());
   SHOAL_TRY(admin_.start());
-  local_ =
-      std::make_unique<LocalApi>(executor_, settings_.socket.string(),
-                                 LocalApi::Parts{*store_, *blobs_, *library_, inventory_, fetcher_,
-                                                 *pulls_, *ingests_, *verifies_, catalogue_, pool_},
-                                 [this] { return standing(); });
+  local_ = std::make_unique<LocalApi>(
+      executor_, settings_.socket.string(),
+      LocalApi::Parts{*store_, *blobs_, *library_, inventory_, fetcher_, *pulls_, *ingests_,
+                      *verifies_, copies_, witness_, *order_pins_, catalogue_, pool_},
+      [this] { return standing(); });
   SHOAL_TRY(local_->start());
   tasks_.spawn("recheck", recheck(), [this] { stop_.set(); });
   tasks_.spawn("maintain", maintain(), [this] { stop_.set(); });
   tasks_.spawn("measure", measure(), [this] { stop_.set(); });
   verifies_->start_scrub();
+  whole_->start();
   link_.start();
   log::info("agent is up", {{"node", settings_.node_id},
                             {"epoch", epoch_},
@@ -178,12 +202,15 @@ Status AgentParts::listen() {
 
 Task<void> AgentParts::stop(Deadline deadline) {
   stop_.set();
+  copies_.close();
   board_.close();
   if (pulls_) co_await pulls_->stop();
   if (ingests_) co_await ingests_->stop();
   if (verifies_) co_await verifies_->stop();
+  if (whole_) co_await whole_->stop();
   catalogue_.close();
   if (local_) co_await local_->stop(deadline);
+  co_await copies_.stop();
   co_await link_.stop();
   co_await fetcher_.stop();
   co_await lane_client_.stop();
@@ -230,6 +257,19 @@ void AgentParts::on_lost(std::vector<Lost>& lost) {
     } else {
       tasks_.spawn("repair", repair(one.blob));
     }
+  }
+}
+
+void AgentParts::blob_evicted(const content::Digest& blob) { evicted_.push(blob); }
+
+void AgentParts::on_evicted(std::vector<content::Digest>& evicted) {
+  for (const content::Digest& digest : evicted) {
+    // It may have been fetched again meanwhile.
+    if (auto info = store_->info(digest); info || info.error().code() != Errc::kNotFound) continue;
+    blobs_->forget(digest);
+    library_->removed(digest);
+    inventory_.removed(digest);
+    log::info("evicted", {{"digest", digest.str()}});
   }
 }
 
@@ -297,12 +337,6 @@ Task<void> AgentParts::maintain() {
     };
     auto report = co_await pool_.run(work);
     if (report) {
-      for (const content::Digest& digest : report->evicted) {
-        blobs_->forget(digest);
-        library_->removed(digest);
-        inventory_.removed(digest);
-        log::info("evicted", {{"digest", digest.str()}});
-      }
       for (const auto& [digest, error] : report->sync_errors) {
         log::error("the disk did not keep a blob", {{"digest", digest.str()}, {"err", error}});
       }
@@ -342,7 +376,10 @@ Task<Result<api::LeaseResponse>> AgentParts::leases(api::LeaseRequest request, D
 // --- Tracker
 // ---------------------------------------------------------------------------------------
 
-void AgentParts::tracker_up(const std::string&) { fetcher_.tracker_up(); }
+void AgentParts::tracker_up(const std::string&) {
+  fetcher_.tracker_up();
+  tasks_.spawn("reconcile pins", order_pins_->reconcile(), [this] { catalogue_.close(); });
+}
 
 void AgentParts::tracker_down(const Error& why) {
   log::warn("tracker lost: going on with the peers known", {{"err", why}});
@@ -362,6 +399,57 @@ void AgentParts::orders(const api::EventsResponse::Orders& orders) {
     pulls_->start(std::move(request));
   }
   for (const std::string& id : orders.cancelled) pulls_->cancel(id);
+  if (!orders.removed.empty()) {
+    tasks_.spawn("end pins", order_pins_->removed(orders.removed));
+  }
+}
+
+void AgentParts::trust(const api::EventTrust& trust) {
+  for (const api::Withdrawal& one : trust.withdrawn) {
+    content::Hash32 root{};
+    if (!from_hex(one.pieces_root, root) || !witness_.withdraw(one.blob, root, one.signer)) {
+      continue;
+    }
+    tasks_.spawn("withdraw", withdraw(one.blob, root, one.signer));
+  }
+  for (const content::Digest& blob : trust.checks) whole_->look(blob);
+}
+
+// Two nodes found that the blob's piece table lies: readers get an error, and its bytes go.
+Task<void> AgentParts::withdraw(content::Digest digest, content::Hash32 root, std::string signer) {
+  auto find = [this, digest] { return store_->find_quietly(digest); };
+  auto blob = co_await pool_.run(find);
+  if (!blob || (*blob)->table().pieces_root() != root) co_return;
+  const std::string why = "its piece table was withdrawn: the bytes have another digest than " +
+                          (signer.empty() ? std::string("was said") : "node " + signer + " said");
+  log::error("a blob is withdrawn", {{"digest", digest.str()}, {"signer", signer}, {"err", why}});
+  fetcher_.remove(digest);
+  blobs_->forget(digest);
+  pulls_->blob_withdrawn(digest, Error(Errc::kCorrupt, digest.str() + ": " + why));
+  auto work = [this, digest, blob = *blob, why]() -> Status {
+    blob->withdraw(why);
+    Result<store::BlobInfo> info = store_->info(digest);
+    if (!info) return fail(info.error());
+    for (const std::string& pin : info->pins) SHOAL_TRY(store_->unpin(digest, pin));
+    return store_->remove(digest);
+  };
+  Status removed = co_await pool_.run(work);
+  if (!removed) log::error("removing a withdrawn blob", {{"err", removed.error()}});
+  inventory_.removed(digest);
+}
+
+Task<Status> AgentParts::vouch(content::PieceTable table) {
+  Result<std::string> statement = witness_.sign(table);
+  if (!statement) co_return fail(statement.error());
+  co_return co_await catalogue_.put_statement(table.digest(), settings_.node_id,
+                                              std::move(*statement),
+                                              Deadline::after(milliseconds(5'000)));
+}
+
+Task<Status> AgentParts::tell(api::Verdict verdict) {
+  auto answer = co_await link_.verdict(std::move(verdict), Deadline::after(milliseconds(5'000)));
+  if (!answer) co_return fail(answer.error());
+  co_return Status{};
 }
 
 void AgentParts::neighbours(const std::vector<api::Neighbour>& neighbours) {

@@ -18,10 +18,13 @@
 #include "agent/lane/upload_gate.h"
 #include "agent/mailbox.h"
 #include "agent/model/ingests.h"
+#include "agent/model/last_copies.h"
 #include "agent/model/library.h"
 #include "agent/model/pulls.h"
 #include "agent/model/table_finder.h"
 #include "agent/model/verifies.h"
+#include "agent/model/whole_checks.h"
+#include "agent/model/witness.h"
 #include "agent/origin/allow_list.h"
 #include "agent/origin/origin_reader.h"
 #include "agent/settings.h"
@@ -59,6 +62,7 @@ class AgentParts final : public store::BlobListener,
   // store::BlobListener
   void pieces_ready(const content::Digest&, content::PieceRange, bool) override {}
   void pieces_lost(const content::Digest& blob, const content::PieceSet& pieces) override;
+  void blob_evicted(const content::Digest& blob) override;
   // Fetcher::Listener
   void pieces_arrived(const content::Digest& blob, content::PieceRange pieces, std::uint64_t bytes,
                       bool from_origin) override;
@@ -71,6 +75,7 @@ class AgentParts final : public store::BlobListener,
   void tracker_down(const Error& why) override;
   void orders(const api::EventsResponse::Orders& orders) override;
   void neighbours(const std::vector<api::Neighbour>& neighbours) override;
+  void trust(const api::EventTrust& trust) override;
   void leases_lost(const std::vector<api::HeldLease>& lost) override;
   std::vector<api::HeldLease> held_leases() override;
   std::vector<api::PullReport> pull_reports(bool full) override;
@@ -83,8 +88,12 @@ class AgentParts final : public store::BlobListener,
 
   void take_stock();
   void on_lost(std::vector<Lost>& lost);
+  void on_evicted(std::vector<content::Digest>& evicted);
   Task<void> repair(content::Digest blob);
   Task<void> take_back(content::Digest digest);
+  Task<void> withdraw(content::Digest blob, content::Hash32 root, std::string signer);
+  Task<Status> vouch(content::PieceTable table);
+  Task<Status> tell(api::Verdict verdict);
   Task<void> recheck();
   Task<void> maintain();
   Task<void> measure();
@@ -101,6 +110,7 @@ class AgentParts final : public store::BlobListener,
   BlockingPool pool_;
   LaneThreads lane_threads_;
   Mailbox<Lost> lost_;
+  Mailbox<content::Digest> evicted_;
   Mailbox<TransferEvent> transfers_;
   std::unique_ptr<store::BlobStore> store_;
   std::unique_ptr<BlobCache> blobs_;
@@ -108,14 +118,18 @@ class AgentParts final : public store::BlobListener,
   UploadGate gate_;
   HaveBoard board_;
   TrackerLink link_;
+  LastCopies copies_;
   CatalogueClient catalogue_;
   Inventory inventory_;
   OriginReader origins_;
   LaneClient lane_client_;
   Fetcher fetcher_;
+  Witness witness_;
   TableFinder tables_;
+  std::unique_ptr<OrderPins> order_pins_;
   std::unique_ptr<Pulls> pulls_;
   std::unique_ptr<Ingests> ingests_;
+  std::unique_ptr<WholeChecks> whole_;
   std::unique_ptr<Verifies> verifies_;
   std::unique_ptr<LaneServer> lane_server_;
   std::unique_ptr<LocalApi> local_;

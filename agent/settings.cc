@@ -80,6 +80,12 @@ void declare(daemon::Settings& table, Settings& v) {
        .example = "15",
        .min = "0",
        .max = "90"});
+  table.add(v.replicas,
+            {.name = "replicas",
+             .doc = "So many whole copies of a file stay in the fleet when stores make room, if no "
+                    "origin has it; 0 lets the last one go.",
+             .example = "2",
+             .max = "1000"});
   table.add(v.scrub_rate,
             {.name = "scrub-rate",
              .doc = "How fast stored bytes are re-read and checked in the background; "

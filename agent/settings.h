@@ -23,6 +23,7 @@ struct Settings {
   std::filesystem::path runtime = "/run/shoal/runtime";
   ByteCount store_capacity;
   int free_space_floor = 15;
+  std::uint64_t replicas = 2;
   Rate scrub_rate{20'000'000};
   std::chrono::milliseconds scrub_pause{600'000};
 

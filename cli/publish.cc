@@ -17,6 +17,7 @@
 #include "core/base/units.h"
 #include "core/content/manifest.h"
 #include "core/content/reference.h"
+#include "core/content/relative_path.h"
 #include "core/http/url.h"
 
 namespace shoal::cli {
@@ -185,6 +186,34 @@ std::string title_of(const content::Reference& reference) {
   return name.substr(name.rfind('/') + 1);
 }
 
+constexpr std::string_view kFileScheme = "file://";
+
+// The URL of the folder that --origin names, with a slash at its end. Errors: invalid.
+Result<std::string> origin_url(const std::string& given) {
+  constexpr std::string_view kFolder = "dir:";
+  std::string url = given;
+  if (given.starts_with(kFolder) || given.starts_with(kFileScheme)) {
+    const bool is_url = given.starts_with(kFileScheme);
+    const std::string path = given.substr(is_url ? kFileScheme.size() : kFolder.size());
+    if (!path.starts_with('/')) {
+      return fail(Errc::kInvalid, "write dir:/folder, with the whole path");
+    }
+    Result<content::RelativePath> inside = content::RelativePath::parse(
+        path.substr(1, path.ends_with('/') ? path.size() - 2 : std::string::npos));
+    if (!inside) return fail(inside.error());
+    url = std::string(kFileScheme) + (is_url ? path : http::percent_encode_path(path));
+  } else {
+    Result<http::Url> parsed = http::parse_url(given);
+    if (!parsed) return fail(parsed.error());
+    if (parsed->scheme == http::Url::Scheme::kUnix || given.find('?') != std::string::npos) {
+      return fail(Errc::kInvalid,
+                  "give an http:// or https:// URL without a query, or dir:/folder");
+    }
+  }
+  if (!url.ends_with('/')) url += '/';
+  return url;
+}
+
 class Publish final : public Verb {
  public:
   void declare(daemon::Settings& table) override {
@@ -199,8 +228,8 @@ class Publish final : public Verb {
                                  "this node and must not change.",
                           .flag_only = true});
     table.add(origin_, {.name = "origin",
-                        .doc = "URL under which the same files can be read by ranges, each at its "
-                               "path.",
+                        .doc = "Where the same files can be read, each at its path: an http:// or "
+                               "https:// URL, or dir:/folder on all nodes that shall read it.",
                         .example = "https://models.example/llama-8b/",
                         .flag_only = true});
     table.add(no_store_, {.name = "no-store",
@@ -211,6 +240,10 @@ class Publish final : public Verb {
                         "cluster about them.");
     table.usage_example("shoal publish /data/llama-8b --as llama/8b:v1 --in-place",
                         "The same without a second copy on this node's disk.");
+    table.usage_example(
+        "shoal publish /mnt/models/llama-8b --as llama/8b:v1 --origin dir:/mnt/models/llama-8b "
+        "--no-store",
+        "The same from a shared folder; the agents need --origin-allow dir:/mnt/models.");
     table.usage_example(
         "shoal publish ./llama-8b --as llama/8b:v1 --origin https://models.example/llama-8b/ "
         "--no-store",
@@ -230,13 +263,12 @@ class Publish final : public Verb {
       return session.usage_error("--no-store and --in-place contradict each other");
     }
     if (origin_) {
-      Result<http::Url> url = http::parse_url(*origin_);
+      Result<std::string> url = origin_url(*origin_);
       if (!url) return session.usage_error("--origin: " + url.error().message());
-      if (url->scheme == http::Url::Scheme::kUnix || origin_->find('?') != std::string::npos) {
-        return session.usage_error("--origin: give an http:// or https:// URL without a query");
-      }
-      if (!origin_->ends_with('/')) *origin_ += '/';
+      origin_ = std::move(*url);
     }
+    // A manifest may leave the cluster: it does not say where a folder of ours is.
+    const bool in_folder = origin_ && origin_->starts_with(kFileScheme);
     Clock::time_point begin = Clock::now();
     Result<SourceTree> tree = SourceTree::scan(words_[0]);
     if (!tree) return session.fail_with(tree.error());
@@ -253,8 +285,8 @@ class Publish final : public Verb {
       files.push_back(
           {tree->files()[i].path, state.digest, state.size, state.pieces_root, std::string()});
     }
-    Result<content::ModelDocuments> documents =
-        content::make_model(title_of(*reference), std::move(files), origin_);
+    Result<content::ModelDocuments> documents = content::make_model(
+        title_of(*reference), std::move(files), in_folder ? std::nullopt : origin_);
     if (!documents) return session.fail_with(documents.error());
     agent_client::PublishRequest request;
     request.reference = reference->str();

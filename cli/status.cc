@@ -212,9 +212,10 @@ class StatusVerb final : public Verb {
       session.out().print(table_of(report->nodes));
     }
     if (!node_) {
-      session.out().remark(reference + ": complete on " + std::to_string(report->totals.complete) +
-                           " of " + counted(report->totals.nodes, "node") +
-                           " that have some of it");
+      session.out().remark(
+          reference + ": complete on " + std::to_string(report->totals.complete) + " of " +
+          counted(report->totals.nodes, "node") +
+          (report->totals.nodes == 1 ? " that has some of it" : " that have some of it"));
     }
     session.out().result(nlohmann::json::parse(api::encode(*report)), true);
     return kExitOk;

@@ -26,7 +26,7 @@ class Verify final : public Verb {
     table.positionals(words_, "NAME:TAG", 1, 1);
     table.usage_example("shoal verify llama/8b:v1",
                         "Hashes every piece of the model in this node's store; exits with 1 if "
-                        "one is wrong.");
+                        "one is wrong, with 3 if files are missing here.");
   }
 
   int run(Session& session) override {
@@ -66,8 +66,20 @@ class Verify final : public Verb {
       table.add({file.path, std::to_string(file.pieces), file.digest.str()});
       bad.push_back({{"path", file.path}, {"digest", file.digest.str()}, {"pieces", file.pieces}});
     }
-    nlohmann::json object{
-        {"reference", reference}, {"bytes_verified", state.bytes_done}, {"bad", std::move(bad)}};
+    nlohmann::json object{{"reference", reference},
+                          {"bytes_verified", state.bytes_done},
+                          {"bad", std::move(bad)},
+                          {"missing", state.missing}};
+    if (state.bad.empty() && !state.missing.empty()) {
+      std::string message = reference + ": not whole on this node: " + state.missing.front();
+      if (state.missing.size() > 1) {
+        message += " and " + counted(state.missing.size() - 1, "other file");
+      }
+      message += "; what is here is right. `shoal pull` or `shoal prefetch` brings the rest";
+      session.out().complain(message);
+      session.out().result(std::move(object), false, Error(Errc::kNotFound, message));
+      return kExitPartly;
+    }
     if (state.bad.empty()) {
       session.out().print(reference + ": " + format_bytes(state.bytes_done) + " verified\n");
       session.out().result(std::move(object), true);

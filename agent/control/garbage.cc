@@ -1,45 +1,42 @@
 #include "agent/control/garbage.h"
 
-#include <algorithm>
+#include <limits>
+#include <map>
 #include <utility>
 
 #include "core/store/eviction.h"
 
 namespace shoal::agent {
 
-Result<Garbage> collect_garbage(store::BlobStore& store, std::optional<std::uint64_t> target,
-                                bool dry_run) {
+Result<Garbage> collect_garbage(store::BlobStore& store, LastCopies& copies,
+                                std::optional<std::uint64_t> target, bool dry_run) {
   Garbage result;
+  std::map<content::Digest, store::BlobInfo> infos;
   std::vector<store::EvictionCandidate> candidates;
   for (const store::BlobInfo& info : store.list()) {
-    store::EvictionCandidate candidate{info.digest, info.used, info.last_used_ns, true};
     if (!info.pins.empty()) {
       result.kept.push_back({info.digest, "pinned by " + *info.pins.begin()});
-    } else if (info.open_readers > 0) {
+      continue;
+    }
+    if (info.open_readers > 0) {
       result.kept.push_back({info.digest, "open"});
-    } else if (store.must_stay(info)) {
-      result.kept.push_back({info.digest, "one of the last copies, and no origin has it"});
-    } else {
-      candidate.kept = false;
+      continue;
     }
-    candidates.push_back(candidate);
+    candidates.push_back({info.digest, info.used, info.last_used_ns});
+    infos.emplace(info.digest, info);
   }
-  store::SpaceReport space = store.space();
-  std::uint64_t bytes = target ? space.use.used - std::min(space.use.used, *target)
-                               : store::bytes_to_free(store.limits(), space.use, 0);
-  for (const content::Digest& digest : store::choose_evictions(candidates, bytes)) {
-    auto candidate =
-        std::find_if(candidates.begin(), candidates.end(),
-                     [&](const store::EvictionCandidate& one) { return one.digest == digest; });
-    if (!dry_run) {
-      if (Status removed = store.remove(digest); !removed) {
-        result.kept.push_back({digest, removed.error().message()});
-        continue;
-      }
-    }
-    result.freed += candidate->bytes;
-    result.evicted.push_back(digest);
+  const std::uint64_t bytes =
+      target ? *target : store::bytes_to_free(store.limits(), store.space().use, 0);
+  if (bytes == 0) return result;
+  std::vector<store::BlobInfo> in_order;
+  for (const content::Digest& digest :
+       store::choose_evictions(candidates, std::numeric_limits<std::uint64_t>::max())) {
+    in_order.push_back(infos.at(digest));
   }
+  LastCopies::Plan plan = copies.plan(in_order, bytes, dry_run);
+  result.evicted = dry_run ? std::move(plan.choice.blobs) : store.evict(plan.choice);
+  for (const content::Digest& digest : result.evicted) result.freed += infos.at(digest).used;
+  result.kept.insert(result.kept.end(), plan.kept.begin(), plan.kept.end());
   return result;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/model/last_copies.h"
 #include "core/base/result.h"
 #include "core/content/digest.h"
 #include "core/store/blob_store.h"
@@ -13,19 +14,15 @@
 namespace shoal::agent {
 
 struct Garbage {
-  struct Kept {
-    content::Digest digest;
-    std::string reason;
-  };
   std::uint64_t freed = 0;  // bytes
   std::vector<content::Digest> evicted;
-  std::vector<Kept> kept;
+  std::vector<LastCopies::Kept> kept;
 };
 
-// Evicts blobs, least recently used first, until the store's own bytes are at most `target`;
-// without one, until the watermarks are kept. `dry_run` only says what would go. Blocks. Errors:
-// none so far; what could not go is in `kept`.
-Result<Garbage> collect_garbage(store::BlobStore& store, std::optional<std::uint64_t> target,
-                                bool dry_run);
+// Evicts blobs, least recently used first, that give back at least `target` bytes; without one, as
+// many as keep to the watermarks. `dry_run` only says what would go. Blocks; not for
+// the control thread. Errors: none so far; what could not go is in `kept`.
+Result<Garbage> collect_garbage(store::BlobStore& store, LastCopies& copies,
+                                std::optional<std::uint64_t> target, bool dry_run);
 
 }  // namespace shoal::agent

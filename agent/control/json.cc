@@ -206,12 +206,15 @@ Json verify_json(const VerifyView& view) {
   for (const VerifyView::Bad& file : view.bad) {
     bad.push_back({{"digest", file.digest.str()}, {"path", file.path}, {"pieces", file.pieces}});
   }
+  Json missing = Json::array();
+  for (const std::string& path : view.missing) missing.push_back({{"path", path}});
   Json json{{"state", view.running ? "running"
                       : view.error ? "failed"
                                    : "done"},
             {"bytes_done", view.bytes_done},
             {"bytes_total", view.bytes_total},
-            {"bad", std::move(bad)}};
+            {"bad", std::move(bad)},
+            {"missing", std::move(missing)}};
   if (view.error) json["error"] = error_json(*view.error);
   return json;
 }
@@ -220,8 +223,8 @@ Json garbage_json(const Garbage& garbage) {
   Json evicted = Json::array();
   for (const content::Digest& digest : garbage.evicted) evicted.push_back(digest.str());
   Json kept = Json::array();
-  for (const Garbage::Kept& one : garbage.kept) {
-    kept.push_back({{"digest", one.digest.str()}, {"reason", one.reason}});
+  for (const LastCopies::Kept& one : garbage.kept) {
+    kept.push_back({{"digest", one.blob.str()}, {"reason", one.reason}});
   }
   return {
       {"freed_bytes", garbage.freed}, {"evicted", std::move(evicted)}, {"kept", std::move(kept)}};

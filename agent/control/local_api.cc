@@ -203,6 +203,15 @@ Task<Status> LocalApi::publish_tables(std::shared_ptr<const Library::Model> mode
                      "layer " + blob.str() + " was not ingested by this agent: publish it anew");
     }
     SHOAL_CO_TRY(co_await parts_.catalogue.put_table(*table, deadline));
+    // The config was hashed by this call.
+    const bool own = blob == model->manifest.config.digest || parts_.ingests.read_whole(blob);
+    if (!own || !table->pieces_root()) continue;
+    Result<std::string> statement = parts_.witness.sign(*table);
+    if (!statement) co_return fail(statement.error().with_context("signing a statement"));
+    Status said = co_await parts_.catalogue.put_statement(blob, standing_().node,
+                                                          std::move(*statement), deadline);
+    // Enough others have said it already.
+    if (!said && said.error().code() != Errc::kConflict) co_return said;
   }
   co_return Status{};
 }
@@ -422,7 +431,10 @@ Task<http::Response> LocalApi::post_pin(Request request) {
   Result<Json> body = parse_json(request.body);
   std::string name = text_field(*body, "reference");
   if (name.empty()) name = (*model)->digest.str();
-  auto work = [this, model = *model, name] { return parts_.library.pin(*model, name); };
+  auto work = [this, model = *model, name] {
+    parts_.order_pins.keep(*model, name);
+    return parts_.library.pin(*model, name);
+  };
   Status done = co_await parts_.pool.run(work);
   if (!done) co_return Response::error(done.error());
   co_return pinned();
@@ -434,7 +446,10 @@ Task<http::Response> LocalApi::post_unpin(Request request) {
   Result<Json> body = parse_json(request.body);
   std::string name = text_field(*body, "reference");
   if (name.empty()) name = (*model)->digest.str();
-  auto work = [this, model = *model, name] { return parts_.library.unpin(*model, name); };
+  auto work = [this, model = *model, name] {
+    parts_.order_pins.keep(*model, name);
+    return parts_.library.unpin(*model, name);
+  };
   Status done = co_await parts_.pool.run(work);
   if (!done) co_return Response::error(done.error());
   co_return pinned();
@@ -460,16 +475,11 @@ Task<http::Response> LocalApi::post_gc(Request request) {
   if (auto it = body->find("target_bytes"); it != body->end() && it->is_number_unsigned()) {
     target = it->get<std::uint64_t>();
   }
-  auto work = [this, target, dry_run] { return collect_garbage(parts_.store, target, dry_run); };
+  auto work = [this, target, dry_run] {
+    return collect_garbage(parts_.store, parts_.copies, target, dry_run);
+  };
   auto plan = co_await parts_.pool.run(work);
   if (!plan) co_return Response::error(plan.error());
-  if (!dry_run) {
-    for (const content::Digest& blob : plan->evicted) {
-      parts_.blobs.forget(blob);
-      parts_.library.removed(blob);
-      parts_.inventory.removed(blob);
-    }
-  }
   co_return answer(garbage_json(*plan));
 }
 

@@ -14,9 +14,12 @@
 
 #include "agent/blob_cache.h"
 #include "agent/model/ingests.h"
+#include "agent/model/last_copies.h"
 #include "agent/model/library.h"
+#include "agent/model/order_pins.h"
 #include "agent/model/pulls.h"
 #include "agent/model/verifies.h"
+#include "agent/model/witness.h"
 #include "agent/swarm/fetcher.h"
 #include "agent/swarm/inventory.h"
 #include "agent/tracker/catalogue_client.h"
@@ -38,6 +41,9 @@ class LocalApi {
     Pulls& pulls;
     Ingests& ingests;
     Verifies& verifies;
+    LastCopies& copies;
+    const Witness& witness;
+    OrderPins& order_pins;
     CatalogueClient& catalogue;
     BlockingPool& pool;
   };

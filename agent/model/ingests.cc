@@ -235,6 +235,12 @@ Task<Result<IngestView>> Ingests::wait(std::string id, Deadline deadline) {
   }
 }
 
+bool Ingests::read_whole(const content::Digest& blob) const {
+  return std::any_of(jobs_.begin(), jobs_.end(), [&](const auto& entry) {
+    return entry.second->table && entry.second->table->digest() == blob;
+  });
+}
+
 Result<content::PieceTable> Ingests::table(const content::Digest& blob) const {
   for (const auto& [id, job] : jobs_) {
     if (job->table && job->table->digest() == blob) return *job->table;

@@ -64,6 +64,9 @@ class Ingests {
   // opened. Errors: not_found.
   Result<content::PieceTable> table(const content::Digest& blob) const;
 
+  // Whether this agent has read that blob whole lately and gave it the table that table() gives.
+  bool read_whole(const content::Digest& blob) const;
+
   Task<void> stop();
 
   static constexpr std::chrono::minutes kKept{10};

@@ -154,6 +154,14 @@ std::vector<std::string> Library::references_of(const content::Digest& blob) con
   return {out.begin(), out.end()};
 }
 
+bool Library::names_stored_files(const content::Digest& manifest) const {
+  std::shared_ptr<const Model> model = find(manifest);
+  return model && std::any_of(model->manifest.files.begin(), model->manifest.files.end(),
+                              [&](const content::ModelFile& file) {
+                                return file.size > 0 && store_.info(file.digest).has_value();
+                              });
+}
+
 Status Library::forget(const std::string& reference) {
   std::optional<content::Digest> digest;
   {

@@ -60,6 +60,10 @@ class Library {
   // Names that pin a manifest which is here, with it.
   std::vector<std::pair<std::string, content::Digest>> pins() const;
 
+  // Whether it is the manifest of a model some of whose files are here: without it nobody here
+  // could name them.
+  bool names_stored_files(const content::Digest& manifest) const;
+
   // Every blob of the model once: manifest, config, files.
   static std::vector<content::Digest> blobs(const Model& model);
 

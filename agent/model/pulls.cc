@@ -41,7 +41,8 @@ bool may_heal(Errc code) {
 }  // namespace
 
 Pulls::Pulls(Executor executor, store::BlobStore& store, Library& library, Inventory& inventory,
-             Fetcher& fetcher, CatalogueClient& catalogue, TableFinder& tables, BlockingPool& pool)
+             Fetcher& fetcher, CatalogueClient& catalogue, TableFinder& tables, OrderPins& pins,
+             BlockingPool& pool)
     : executor_(executor),
       store_(store),
       library_(library),
@@ -49,6 +50,7 @@ Pulls::Pulls(Executor executor, store::BlobStore& store, Library& library, Inven
       fetcher_(fetcher),
       catalogue_(catalogue),
       tables_(tables),
+      pins_(pins),
       pool_(pool),
       tasks_(executor, "pulls"),
       stop_(executor),
@@ -222,8 +224,12 @@ Task<Status> Pulls::work(Pull* pull) {
   const content::ModelManifest& manifest = (*model)->manifest;
   co_await keep(pull, (*model)->digest);
   co_await keep(pull, manifest.config.digest);  // if it is here
-  pull->parts[manifest.config.digest] = {
-      manifest.config.digest, manifest.config.size, std::nullopt, "config", 0, false};
+  pull->parts[manifest.config.digest] = {manifest.config.digest,
+                                         manifest.config.size,
+                                         manifest.config.pieces_root(),
+                                         "config",
+                                         0,
+                                         false};
   for (const content::ModelFile& file : manifest.files) {
     pull->parts[file.digest] = {file.digest,     file.size, file.pieces_root,
                                 file.path.str(), 0,         false};
@@ -261,13 +267,18 @@ Task<Status> Pulls::work(Pull* pull) {
     if (digest == manifest.config.digest) co_await keep(pull, digest);
   }
   while (pull->missing > 0) {
+    if (pull->failure) co_return fail(*pull->failure);
     if (pull->stop.is_set() || stop_.is_set()) co_return fail(Errc::kCancelled, "cancelled");
     if (!co_await progress_.wait(Deadline::never())) co_return fail(Errc::kCancelled, "stopping");
   }
   if (pull->pin) {
     std::string name =
         pull->view.reference.empty() ? pull->view.manifest.str() : pull->view.reference;
-    auto work = [this, model = pull->model, name] { return library_.pin(*model, name); };
+    auto work = [this, model = pull->model, name, ordered = pull->ordered]() -> Status {
+      if (ordered) return pins_.pin(*model, name);
+      pins_.keep(*model, name);
+      return library_.pin(*model, name);
+    };
     co_return co_await pool_.run(work);
   }
   co_return Status{};
@@ -372,8 +383,10 @@ Task<Status> Pulls::begin_part(Pull* pull, content::Digest digest) {
       SHOAL_CO_TRY(co_await pause(pull, table.error(), "the piece table of " + part.path));
       continue;
     }
-    auto create = [this, table = std::move(*table)] {
-      return store_.create(table, store::Reservation::kFull);
+    std::map<std::string, std::string> notes;
+    if (!table->vouched_by.empty()) notes.emplace(kVouchedByKey, table->vouched_by);
+    auto create = [this, table = std::move(table->table), notes = std::move(notes)] {
+      return store_.create(table, store::Reservation::kFull, {}, notes);
     };
     auto created = co_await pool_.run(create);
     if (created) {
@@ -416,6 +429,17 @@ Task<Status> Pulls::begin_part(Pull* pull, content::Digest digest) {
   fetcher_.want(digest, layout.all_pieces(), pull->cls, swarm::kNever);
   changed(*pull);
   co_return Status{};
+}
+
+void Pulls::blob_withdrawn(const content::Digest& blob, const Error& why) {
+  for (auto& [id, pull] : pulls_) {
+    if (has_ended(pull->view.state) || !pull->parts.contains(blob)) continue;
+    pull->failure = why;
+    Part& part = pull->parts.at(blob);
+    if (part.complete) ++pull->missing;
+    part.complete = false;
+  }
+  progress_.notify_all();
 }
 
 bool Pulls::wanted_elsewhere(const content::Digest& blob, const Pull* except) const {

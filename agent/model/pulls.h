@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "agent/model/library.h"
+#include "agent/model/order_pins.h"
 #include "agent/model/table_finder.h"
 #include "agent/swarm/fetcher.h"
 #include "agent/swarm/inventory.h"
@@ -61,11 +62,12 @@ class Pulls : OneThreadOnly {
     std::optional<content::Digest> manifest;  // what it was resolved to, if that is known
     swarm::Class cls = swarm::Class::kPrefetch;
     bool pin = false;
-    bool ordered = false;  // by the tracker: a full disk is waited out
+    bool ordered = false;  // by the tracker: a full disk is waited out, the pin ends with the model
   };
 
   Pulls(Executor executor, store::BlobStore& store, Library& library, Inventory& inventory,
-        Fetcher& fetcher, CatalogueClient& catalogue, TableFinder& tables, BlockingPool& pool);
+        Fetcher& fetcher, CatalogueClient& catalogue, TableFinder& tables, OrderPins& pins,
+        BlockingPool& pool);
   ~Pulls();
 
   // Returns the pull's id. It goes on until it has ended, whoever asked for it.
@@ -89,6 +91,9 @@ class Pulls : OneThreadOnly {
   void pieces_arrived(const content::Digest& blob, std::uint64_t bytes, bool from_origin);
   void blob_arrived(const content::Digest& blob);
 
+  // What can be had of the blob is not what its digest says: pulls of it fail.
+  void blob_withdrawn(const content::Digest& blob, const Error& why);
+
   Task<void> stop();
 
   static constexpr std::chrono::minutes kKept{10};
@@ -107,6 +112,7 @@ class Pulls : OneThreadOnly {
     PullView view;
     swarm::Class cls = swarm::Class::kPrefetch;
     bool pin = false;
+    std::optional<Error> failure;  // from outside its task
     std::shared_ptr<const Library::Model> model;
     std::map<content::Digest, Part> parts;
     std::size_t missing = 0;             // parts not complete
@@ -142,6 +148,7 @@ class Pulls : OneThreadOnly {
   Fetcher& fetcher_;
   CatalogueClient& catalogue_;
   TableFinder& tables_;
+  OrderPins& pins_;
   BlockingPool& pool_;
 
   std::function<void()> on_ended_;

@@ -17,16 +17,36 @@ constexpr std::chrono::seconds kPeerTimeout{5};
 
 }  // namespace
 
-TableFinder::TableFinder(Executor executor, CatalogueClient& catalogue, Peers peers,
-                         Options options)
+TableFinder::TableFinder(Executor executor, CatalogueClient& catalogue, const Witness& witness,
+                         Peers peers, Options options)
     : executor_(executor),
       catalogue_(catalogue),
+      witness_(witness),
       peers_(std::move(peers)),
       options_(std::move(options)) {}
 
-Task<Result<content::PieceTable>> TableFinder::find(content::Digest blob, std::uint64_t size,
-                                                    std::optional<content::Hash32> pieces_root,
-                                                    Deadline deadline) {
+Task<Result<TableFinder::Found>> TableFinder::find(content::Digest blob, std::uint64_t size,
+                                                   std::optional<content::Hash32> pieces_root,
+                                                   Deadline deadline) {
+  auto table = co_await this->table(blob, size, pieces_root, deadline);
+  if (!table) co_return fail(table.error());
+  Found found{std::move(*table), ""};
+  const std::optional<content::Hash32>& root = found.table.pieces_root();
+  if (root && witness_.withdrawn(blob, *root)) {
+    co_return fail(Errc::kUnavailable, "it was withdrawn: two nodes found that it lies");
+  }
+  if (pieces_root || !root) co_return found;
+  auto statements = co_await catalogue_.statements(blob, deadline);
+  if (!statements) co_return fail(statements.error());
+  Result<std::string> node = witness_.vouched_by(found.table, *statements);
+  if (!node) co_return fail(Errc::kUnavailable, node.error().message());
+  found.vouched_by = std::move(*node);
+  co_return found;
+}
+
+Task<Result<content::PieceTable>> TableFinder::table(content::Digest blob, std::uint64_t size,
+                                                     std::optional<content::Hash32> pieces_root,
+                                                     Deadline deadline) {
   CatalogueClient::TableAnswer answer = co_await catalogue_.table(blob, deadline);
   if (answer.table) {
     if (Status fits = answer.table->expect(blob, size, pieces_root); !fits) {

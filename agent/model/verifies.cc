@@ -23,11 +23,12 @@ content::PieceRange next_step(const content::BlobLayout& layout, content::PieceI
 
 }  // namespace
 
-Verifies::Verifies(Executor executor, store::BlobStore& store, BlobCache& blobs, BlockingPool& pool,
-                   Rate scrub_rate, std::chrono::milliseconds scrub_pause)
+Verifies::Verifies(Executor executor, store::BlobStore& store, BlobCache& blobs, WholeChecks& whole,
+                   BlockingPool& pool, Rate scrub_rate, std::chrono::milliseconds scrub_pause)
     : executor_(executor),
       store_(store),
       blobs_(blobs),
+      whole_(whole),
       pool_(pool),
       scrub_rate_(scrub_rate),
       scrub_pause_(scrub_pause),
@@ -72,11 +73,13 @@ Task<void> Verifies::run(std::shared_ptr<Job> job, std::shared_ptr<const Library
     if (!found) {
       // A file that is not here has no bytes that could be bad.
       view.bytes_done += file.size;
+      if (file.size > 0) view.missing.push_back(file.path.str());
       if (found.error().code() != Errc::kNotFound) view.error = found.error();
       continue;
     }
     std::shared_ptr<store::Blob> blob = *found;
     const content::BlobLayout layout = blob->layout();
+    if (!blob->complete()) view.missing.push_back(file.path.str());
     VerifyView::Bad bad{file.digest, file.path.str(), 0};
     for (content::PieceIndex piece(0); piece < layout.all_pieces().end();) {
       if (stop_.is_set()) co_return;
@@ -89,6 +92,17 @@ Task<void> Verifies::run(std::shared_ptr<Job> job, std::shared_ptr<const Library
       }
       view.bytes_done += layout.range_of(pieces).length;
       piece = pieces.end();
+    }
+    if (bad.pieces > 0) mark_disk_suspect();
+    // What rests on another node's word is read whole: pieces can only match the table.
+    if (bad.pieces == 0 && blob->complete() && whole_.rests_on_statement(file.digest)) {
+      auto read = co_await whole_.check(blob, Rate());
+      if (stop_.is_set()) co_return;
+      if (!read) {
+        view.error = read.error().with_context(file.path.str());
+      } else if (*read != WholeChecks::Finding::kRight) {
+        bad.pieces = layout.piece_count();
+      }
     }
     if (bad.pieces > 0) view.bad.push_back(std::move(bad));
   }
@@ -122,6 +136,7 @@ Task<void> Verifies::scrub() {
     }
     for (const store::ScrubStep::Bad& bad : step->bad) {
       bad_pieces.add(bad.pieces.count());
+      mark_disk_suspect();
       log::error("stored pieces are bad: the disk may be failing",
                  {{"digest", bad.blob.str()}, {"pieces", bad.pieces.count()}});
     }

@@ -14,6 +14,7 @@
 
 #include "agent/blob_cache.h"
 #include "agent/model/library.h"
+#include "agent/model/whole_checks.h"
 #include "core/async/blocking_pool.h"
 #include "core/async/event.h"
 #include "core/async/task_group.h"
@@ -33,6 +34,7 @@ struct VerifyView {
   std::uint64_t bytes_done = 0;
   std::uint64_t bytes_total = 0;
   std::vector<Bad> bad;
+  std::vector<std::string> missing;  // paths of files that are not whole here
   std::optional<Error> error;
 };
 
@@ -41,8 +43,8 @@ class Verifies {
  public:
   // `scrub_rate`: how many bytes per second the background pass reads; unlimited (0) turns it off.
   // `scrub_pause`: how long it rests before each pass.
-  Verifies(Executor executor, store::BlobStore& store, BlobCache& blobs, BlockingPool& pool,
-           Rate scrub_rate, std::chrono::milliseconds scrub_pause);
+  Verifies(Executor executor, store::BlobStore& store, BlobCache& blobs, WholeChecks& whole,
+           BlockingPool& pool, Rate scrub_rate, std::chrono::milliseconds scrub_pause);
   ~Verifies();
 
   // Starts the background pass.
@@ -69,6 +71,7 @@ class Verifies {
   const Executor executor_;
   store::BlobStore& store_;
   BlobCache& blobs_;
+  WholeChecks& whole_;
   BlockingPool& pool_;
   const Rate scrub_rate_;
   const std::chrono::milliseconds scrub_pause_;

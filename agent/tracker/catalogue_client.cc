@@ -121,6 +121,27 @@ Task<Result<std::vector<api::Origin>>> CatalogueClient::origins(content::Digest 
   co_return std::move(origins->origins);
 }
 
+Task<Result<api::ReferenceList>> CatalogueClient::references(std::string after, Deadline deadline) {
+  auto answer = co_await calls_.exchange(
+      http::Request::get(std::string(paths::kReferences), paths::list_query(after, api::kMaxPage)),
+      deadline);
+  co_return decode_answer<api::ReferenceList>(answer);
+}
+
+Task<Result<std::vector<api::Statement>>> CatalogueClient::statements(content::Digest blob,
+                                                                      Deadline deadline) {
+  auto answer = co_await calls_.exchange(http::Request::get(paths::statements(blob)), deadline);
+  Result<api::Statements> statements = decode_answer<api::Statements>(answer);
+  if (!statements) co_return fail(statements.error());
+  co_return std::move(statements->statements);
+}
+
+Task<Status> CatalogueClient::put_statement(content::Digest blob, std::string node,
+                                            std::string text, Deadline deadline) {
+  co_return co_await put(paths::statement(blob, node), {}, "text/plain; charset=utf-8",
+                         std::move(text), deadline);
+}
+
 Task<Status> CatalogueClient::put(std::string path, http::Query query, std::string content_type,
                                   std::string body, Deadline deadline) {
   http::Request request;

@@ -57,6 +57,11 @@ class CatalogueClient {
   // Empty when none is known.
   Task<Result<std::vector<api::Origin>>> origins(content::Digest blob, Deadline deadline);
 
+  // A page of all references after `after` (empty: from the start).
+  Task<Result<api::ReferenceList>> references(std::string after, Deadline deadline);
+  // Empty when none is known.
+  Task<Result<std::vector<api::Statement>>> statements(content::Digest blob, Deadline deadline);
+
   // Each means, once it has succeeded, that the catalogue survives a power cut with it. Repeating
   // one that failed half-way is harmless.
 
@@ -68,6 +73,10 @@ class CatalogueClient {
   // Replaces origins of equal kind and URL, adds the others; at most api::kMaxOrigins in all.
   Task<Status> put_origins(content::Digest blob, std::vector<api::Origin> origins,
                            Deadline deadline);
+  // What node `node` (this one) says about the blob. Errors: conflict when api::kMaxStatements
+  // other nodes have said something.
+  Task<Status> put_statement(content::Digest blob, std::string node, std::string text,
+                             Deadline deadline);
   // Makes the tag name `manifest`. Errors: not_found when the catalogue lacks that manifest.
   Task<Result<api::ReferenceRecord>> put_reference(std::string reference, content::Digest manifest,
                                                    Deadline deadline);

@@ -62,6 +62,11 @@ bool needs_an_operator(const Error& error) {
   return false;
 }
 
+Error wrong_count(std::string_view what, std::size_t answers, std::size_t asks) {
+  return {Errc::kCorrupt, std::string(what) + ": the tracker gave " + std::to_string(answers) +
+                              " answers to " + std::to_string(asks) + " asks"};
+}
+
 Error restarted() { return {Errc::kUnavailable, "the tracker restarted"}; }
 
 // The first of `held` that fit; a warning if that is not all of them.
@@ -347,13 +352,15 @@ Task<Status> TrackerLink::poll_once() {
   const bool news = events->version != version_;
   version_ = events->version;
   if (events->orders) listener_.orders(*events->orders);
+  if (events->trust) listener_.trust(*events->trust);
   if (events->neighbours) listener_.neighbours(*events->neighbours);
   if (!news) co_await sleep_until(not_before, &stop_);
   co_return Status();
 }
 
-Task<Result<api::LeaseResponse>> TrackerLink::leases(api::LeaseRequest request, Deadline deadline) {
-  assert_owner_thread();
+template <typename Response>
+Task<Result<Response>> TrackerLink::call(std::string what, std::string path, std::string body,
+                                         Deadline deadline) {
   if (stop_.is_set()) co_return fail(Errc::kCancelled, "stopped");
   if (!announced_) co_return fail(Errc::kUnavailable, "not registered with the tracker");
   struct Call {
@@ -366,15 +373,14 @@ Task<Result<api::LeaseResponse>> TrackerLink::leases(api::LeaseRequest request, 
     Call& operator=(const Call&) = delete;
     TrackerLink* const link;
   };
-  const Call call(this);
+  const Call counted(this);
   const std::uint64_t registration = registration_;
-  request.epoch = options_.epoch;
   auto exchanged = co_await lease_posts_.exchange(
-      http::Request::post_json(paths::node_leases(options_.node), api::encode(request)), deadline);
-  auto answer = decode_answer<api::LeaseResponse>(exchanged);
+      http::Request::post_json(std::move(path), std::move(body)), deadline);
+  auto answer = decode_answer<Response>(exchanged);
   const bool current = registration == registration_;
   if (!answer) {
-    const Error why = answer.error().with_context("leases");
+    const Error why = answer.error().with_context(what);
     if (!means_unregistered(why)) co_return fail(why);
     if (current) registration_lost(why);
     co_return fail(Errc::kUnavailable, why.message());
@@ -383,12 +389,39 @@ Task<Result<api::LeaseResponse>> TrackerLink::leases(api::LeaseRequest request, 
     if (current) registration_lost(restarted());
     co_return fail(restarted());
   }
-  if (answer->answers.size() != request.asks.size()) {
-    co_return fail(Errc::kCorrupt, "leases: the tracker gave " +
-                                       std::to_string(answer->answers.size()) + " answers to " +
-                                       std::to_string(request.asks.size()) + " asks");
-  }
   co_return std::move(*answer);
+}
+
+Task<Result<api::LeaseResponse>> TrackerLink::leases(api::LeaseRequest request, Deadline deadline) {
+  assert_owner_thread();
+  request.epoch = options_.epoch;
+  const std::size_t asks = request.asks.size();
+  auto answer = co_await call<api::LeaseResponse>("leases", paths::node_leases(options_.node),
+                                                  api::encode(request), deadline);
+  if (answer && answer->answers.size() != asks) {
+    co_return fail(wrong_count("leases", answer->answers.size(), asks));
+  }
+  co_return answer;
+}
+
+Task<Result<api::EvictionResponse>> TrackerLink::evictions(api::EvictionRequest request,
+                                                           Deadline deadline) {
+  assert_owner_thread();
+  request.epoch = options_.epoch;
+  const std::size_t asks = request.blobs.size();
+  auto answer = co_await call<api::EvictionResponse>(
+      "evictions", paths::node_evictions(options_.node), api::encode(request), deadline);
+  if (answer && answer->answers.size() != asks) {
+    co_return fail(wrong_count("evictions", answer->answers.size(), asks));
+  }
+  co_return answer;
+}
+
+Task<Result<api::VerdictResponse>> TrackerLink::verdict(api::Verdict verdict, Deadline deadline) {
+  assert_owner_thread();
+  verdict.epoch = options_.epoch;
+  co_return co_await call<api::VerdictResponse>("verdict", paths::node_verdicts(options_.node),
+                                                api::encode(verdict), deadline);
 }
 
 }  // namespace shoal::agent

@@ -15,6 +15,7 @@
 
 #include "agent/tracker/fleet_report.h"
 #include "agent/tracker/tracker_address.h"
+#include "core/api/eviction.h"
 #include "core/api/lease.h"
 #include "core/api/node.h"
 #include "core/async/deadline.h"
@@ -47,6 +48,8 @@ class TrackerLink : OneThreadOnly {
     virtual void orders(const api::EventsResponse::Orders& orders) = 0;
     // All neighbours, in place of those before.
     virtual void neighbours(const std::vector<api::Neighbour>& neighbours) = 0;
+    // Everything about trust, in place of what was said before.
+    virtual void trust(const api::EventTrust&) {}
     // Of held_leases(): another node holds these pieces by now; stop reading them.
     virtual void leases_lost(const std::vector<api::HeldLease>& lost) = 0;
 
@@ -102,6 +105,13 @@ class TrackerLink : OneThreadOnly {
   // leases are said again with the next full heartbeat.
   Task<Result<api::LeaseResponse>> leases(api::LeaseRequest request, Deadline deadline);
 
+  // Asks which copies may be given up; `request.epoch` is filled in. Errors: as leases().
+  Task<Result<api::EvictionResponse>> evictions(api::EvictionRequest request, Deadline deadline);
+
+  // Tells what came out when this node read a whole blob; `verdict.epoch` is filled in. Errors: as
+  // leases().
+  Task<Result<api::VerdictResponse>> verdict(api::Verdict verdict, Deadline deadline);
+
   // Between tracker_up and tracker_down.
   bool connected() const { return connected_; }
   // Of the tracker's present life; empty before the first registration.
@@ -126,6 +136,10 @@ class TrackerLink : OneThreadOnly {
   Task<Status> beat(RetryAfter* retry_after);
   Task<void> wait_for_beat();
   Task<Status> poll_once();
+  // A post that belongs to this registration. Response has a tracker_epoch.
+  template <typename Response>
+  Task<Result<Response>> call(std::string what, std::string path, std::string body,
+                              Deadline deadline);
 
   std::string heartbeat_body(std::uint64_t* seq);
   void heartbeat_answered(const api::HeartbeatResponse& answer, bool was_full);

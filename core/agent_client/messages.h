@@ -135,7 +135,8 @@ struct VerifyState {
   std::uint64_t bytes_done = 0;
   std::uint64_t bytes_total = 0;
   std::vector<BadFile> bad;
-  std::optional<Error> error;  // kFailed
+  std::vector<std::string> missing;  // paths of files that are not whole here
+  std::optional<Error> error;        // kFailed
 };
 
 struct GcResult {

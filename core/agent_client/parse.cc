@@ -216,6 +216,10 @@ Result<VerifyState> parse_verify(std::string_view body) {
     file.path = reader.text(entry, "path");
     file.pieces = reader.number(entry, "pieces");
   }
+  for (const Json& entry : reader.list(root, "missing")) {
+    if (!reader.status()) break;
+    out.missing.push_back(reader.text(entry, "path"));
+  }
   if (out.phase == VerifyState::Phase::kFailed) {
     out.error = error_of(reader, reader.get(root, "error"))
                     .value_or(Error(Errc::kInternal, "the agent gave no reason"));

@@ -135,11 +135,25 @@ void visit(V& v, EventOrders& m) {
 }
 
 template <class V>
+void visit(V& v, Withdrawal& m) {
+  v.digest("blob", m.blob);
+  v.text("pieces_root", m.pieces_root, kMaxRootText, detail::kRequired);
+  v.text("signer", m.signer, kMaxNodeId);
+}
+
+template <class V>
+void visit(V& v, EventTrust& m) {
+  v.list("withdrawn", m.withdrawn, kMaxWithdrawals);
+  v.list("checks", m.checks, kMaxOrders);
+}
+
+template <class V>
 void visit(V& v, EventsResponse& m) {
   v.epoch("tracker_epoch", m.tracker_epoch);
   v.number("version", m.version);
   v.object("orders", m.orders);
   v.list("neighbours", m.neighbours, kMaxNeighbours);
+  v.object("trust", m.trust);
 }
 
 SHOAL_API_MESSAGE(RegisterRequest)

@@ -10,6 +10,7 @@
 
 #include "core/api/common.h"
 #include "core/api/lease.h"
+#include "core/api/trust.h"
 #include "core/content/digest.h"
 #include "core/content/layout.h"
 
@@ -195,6 +196,7 @@ struct EventsResponse {
   using Orders = EventOrders;
   std::optional<Orders> orders = {};
   std::optional<std::vector<Neighbour>> neighbours = {};
+  std::optional<EventTrust> trust = {};
 
   friend bool operator==(const EventsResponse&, const EventsResponse&) = default;
 };

@@ -162,7 +162,8 @@ ProgressTotals total_of(const std::vector<NodeProgress>& nodes) {
     totals.by_source.peers += node.by_source.peers;
     totals.by_source.origin += node.by_source.origin;
     totals.by_source.local += node.by_source.local;
-    totals.rate += node.rate;
+    // What has ended says how fast it was.
+    if (node.state == NodePhase::kRunning) totals.rate += node.rate;
   }
   return totals;
 }

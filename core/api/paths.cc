@@ -13,6 +13,8 @@ std::string node_path(std::string_view node, std::string_view last) {
 std::string node_register(std::string_view node) { return node_path(node, "register"); }
 std::string node_heartbeat(std::string_view node) { return node_path(node, "heartbeat"); }
 std::string node_leases(std::string_view node) { return node_path(node, "leases"); }
+std::string node_evictions(std::string_view node) { return node_path(node, "evictions"); }
+std::string node_verdicts(std::string_view node) { return node_path(node, "verdicts"); }
 std::string node_events(std::string_view node) { return node_path(node, "events"); }
 
 Query events_query(std::string_view epoch, std::uint64_t since, std::chrono::milliseconds wait) {

@@ -19,6 +19,8 @@ using Query = std::map<std::string, std::string, std::less<>>;
 std::string node_register(std::string_view node);
 std::string node_heartbeat(std::string_view node);
 std::string node_leases(std::string_view node);
+std::string node_evictions(std::string_view node);
+std::string node_verdicts(std::string_view node);
 std::string node_events(std::string_view node);
 Query events_query(std::string_view epoch, std::uint64_t since, std::chrono::milliseconds wait);
 

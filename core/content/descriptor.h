@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -16,6 +17,9 @@ struct Descriptor {
   Digest digest;
   std::uint64_t size = 0;  // at most kMaxBlobSize
   std::map<std::string, std::string> annotations;
+
+  // What kPiecesRootAnnotation says; nothing if it is absent or no hash.
+  std::optional<Hash32> pieces_root() const;
 
   friend bool operator==(const Descriptor&, const Descriptor&) = default;
 };

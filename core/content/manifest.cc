@@ -13,6 +13,13 @@
 #include "core/content/piece_hasher.h"
 
 namespace shoal::content {
+
+std::optional<Hash32> Descriptor::pieces_root() const {
+  auto annotation = annotations.find(std::string(kPiecesRootAnnotation));
+  Hash32 root{};
+  if (annotation == annotations.end() || !from_hex(annotation->second, root)) return {};
+  return root;
+}
 namespace {
 
 using Json = nlohmann::json;

@@ -89,7 +89,12 @@ std::string Settings::help() const {
         text += " Allowed: " + bounds + ".";
       }
       bool plain_switch = setting.value->boolean() && setting.default_text == "false";
-      if (!plain_switch) text += " Default: " + default_text(setting) + ".";
+      // A sentence about a default of its own is enough.
+      const std::string value = default_text(setting);
+      const bool said = setting.info.doc.find("Default: ") != std::string_view::npos;
+      if (!plain_switch && !said && value != "none") {
+        text += " Default: " + value + (value.ends_with('.') ? "" : ".");
+      }
       if (!setting.info.flag_only) text += " [" + environment_name(setting.info.name) + "]";
       out += wrap(text, 8);
     }

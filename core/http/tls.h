@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 
 #include "core/base/result.h"
 #include "core/http/identity.h"
@@ -50,6 +51,23 @@ class TlsContext {
 
   // Of our own certificate.
   Identity identity() const;
+
+  // A text with whom it is from, for those who were not there: unlike a connection it outlives the
+  // certificate.
+  struct Signature {
+    std::string certificate;  // DER
+    std::string bytes;
+  };
+  static constexpr std::size_t kMaxSignatureCertificate = 3000;
+  static constexpr std::size_t kMaxSignatureBytes = 600;  // RSA with 4,096 bits has 512
+  // With our own key, SHA-256 (Ed25519: by itself). Errors: invalid (the certificate is longer than
+  // kMaxSignatureCertificate), internal (OpenSSL).
+  Result<Signature> sign(std::string_view text) const;
+  // Who of our CA signed exactly this text. Its certificate may have expired since; it must not
+  // need intermediates that we do not have ourselves. Errors: denied (not of our CA, or another
+  // text), invalid (no certificate, or of nobody).
+  Result<Identity> verify(std::string_view text, const Signature& signature) const;
+
   std::chrono::system_clock::time_point expires() const;
 
   const TlsFiles& files() const { return files_; }

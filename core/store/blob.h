@@ -36,6 +36,8 @@ class BlobListener {
                             bool complete) = 0;
   // These pieces, announced before, are not there any more and have to be fetched again.
   virtual void pieces_lost(const content::Digest& blob, const content::PieceSet& pieces) = 0;
+  // The store unlinked the blob to make room, on the thread that needed it.
+  virtual void blob_evicted(const content::Digest&) {}
 };
 
 class Blob;

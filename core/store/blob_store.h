@@ -9,6 +9,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -16,6 +17,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -75,8 +77,19 @@ struct ImportReport {
   bool reflinked = false;  // shares its blocks with the source, no byte was copied
 };
 
+struct EvictionChoice {
+  std::vector<content::Digest> blobs;
+  // The choice holds until then: what is not unlinked by that time stays.
+  std::chrono::steady_clock::time_point until = std::chrono::steady_clock::time_point::max();
+};
+
+// Chooses blobs that give back at least `bytes`, as far as possible, among those that are neither
+// pinned nor opened nor being fetched: `in_order` has them in the order in which they should go.
+using EvictionChooser =
+    std::function<EvictionChoice(std::span<const BlobInfo> in_order, std::uint64_t bytes)>;
+
 struct MaintainReport {
-  std::vector<content::Digest> evicted;  // since the last maintain(), by whatever call
+  std::vector<content::Digest> evicted;  // by this call; the listener hears of every eviction
   // Blobs whose sync failed, with the error. Their pieces were taken back if it was the disk's.
   std::vector<std::pair<content::Digest, Error>> sync_errors;
 };
@@ -155,12 +168,14 @@ class BlobStore {
   // pinned, naming the pins, or being made.
   Status remove(const content::Digest& digest);
 
-  // Says for each unpinned, unopened blob that could be evicted whether it must stay all the same:
-  // the last copies in the fleet of something that no origin can give again. Called without locks
-  // held, on the thread that needs room. None: nothing must stay.
-  void set_eviction_guard(std::function<bool(const BlobInfo&)> must_stay);
-  // What the guard says of this blob.
-  bool must_stay(const BlobInfo& info) const;
+  // Who decides, of the blobs that could be evicted, which are: the last copies in the fleet of
+  // something that no origin can give again must stay. Called on the thread that needs room, which
+  // may be any that calls create(), import() or maintain(); other evictions wait meanwhile. None:
+  // whatever gives enough.
+  void set_eviction_chooser(EvictionChooser chooser);
+  // Those it takes, until `bytes` are given back or choice.until has passed; they are unlinked.
+  // What was pinned or opened in between stays. Blocks.
+  std::vector<content::Digest> evict(const EvictionChoice& choice);
 
   // Evicts until `incoming` more bytes keep to the watermarks, as far as possible; what it evicted.
   // Not enough is not an error here: taking the space is what fails then. Blocks.
@@ -227,7 +242,7 @@ class BlobStore {
 
   mutable std::mutex mutex_;
   std::map<content::Digest, std::unique_ptr<Entry>> entries_;  // guarded by mutex_
-  std::function<bool(const BlobInfo&)> must_stay_;             // guarded by mutex_
+  EvictionChooser chooser_;                                    // guarded by mutex_
   bool closed_ = false;                                        // guarded by mutex_
 };
 

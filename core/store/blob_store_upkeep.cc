@@ -1,5 +1,7 @@
 // What a store does now and then: makes room, syncs, notes use; and how it ends.
 
+#include <limits>
+#include <map>
 #include <utility>
 
 #include "core/base/log.h"
@@ -15,18 +17,9 @@ constexpr std::int64_t kNoteUseAfterNs = 3'600LL * 1'000'000'000;
 
 }  // namespace
 
-void BlobStore::set_eviction_guard(std::function<bool(const BlobInfo&)> must_stay) {
+void BlobStore::set_eviction_chooser(EvictionChooser chooser) {
   std::lock_guard lock(mutex_);
-  must_stay_ = std::move(must_stay);
-}
-
-bool BlobStore::must_stay(const BlobInfo& info) const {
-  std::function<bool(const BlobInfo&)> guard;
-  {
-    std::lock_guard lock(mutex_);
-    guard = must_stay_;
-  }
-  return guard && guard(info);
+  chooser_ = std::move(chooser);
 }
 
 const SpaceLimits& BlobStore::limits() const { return context_->budget.limits(); }
@@ -40,11 +33,11 @@ std::vector<content::Digest> BlobStore::make_room(std::uint64_t incoming) {
   const std::uint64_t bytes =
       bytes_to_free(context_->budget.limits(), context_->budget.use(), incoming);
   if (bytes == 0) return {};
-  std::vector<BlobInfo> infos;
-  std::function<bool(const BlobInfo&)> must_stay;
+  std::map<content::Digest, BlobInfo> infos;
+  EvictionChooser chooser;
   {
     std::lock_guard lock(mutex_);
-    must_stay = must_stay_;
+    chooser = chooser_;
     for (const auto& [digest, entry] : entries_) {
       // An incomplete blob that somebody besides us holds is being fetched.
       const bool fetching =
@@ -53,21 +46,30 @@ std::vector<content::Digest> BlobStore::make_room(std::uint64_t incoming) {
           entry->account->open_readers > 0) {
         continue;
       }
-      infos.push_back(describe(*entry));
+      infos.emplace(digest, describe(*entry));
     }
   }
   std::vector<EvictionCandidate> candidates;
-  for (const BlobInfo& info : infos) {
-    candidates.push_back({.digest = info.digest,
-                          .bytes = info.used,
-                          .last_used_ns = info.last_used_ns,
-                          .kept = must_stay && must_stay(info)});
+  for (const auto& [digest, info] : infos) {
+    candidates.push_back({.digest = digest, .bytes = info.used, .last_used_ns = info.last_used_ns});
   }
+  if (!chooser) return evict({.blobs = choose_evictions(candidates, bytes)});
+  std::vector<BlobInfo> in_order;
+  for (const content::Digest& digest :
+       choose_evictions(candidates, std::numeric_limits<std::uint64_t>::max())) {
+    in_order.push_back(std::move(infos.at(digest)));
+  }
+  if (in_order.empty()) return {};
+  return evict(chooser(in_order, bytes));
+}
+
+std::vector<content::Digest> BlobStore::evict(const EvictionChoice& choice) {
   std::vector<content::Digest> evicted;
-  for (const content::Digest& digest : choose_evictions(candidates, bytes)) {
+  for (const content::Digest& digest : choice.blobs) {
+    if (std::chrono::steady_clock::now() >= choice.until) break;
     if (auto removed = remove_if(digest, RemoveWhen::kEvictable); removed) {
       evicted.push_back(digest);
-      context_->note_evicted(digest);
+      if (context_->listener) context_->listener->blob_evicted(digest);
     } else {
       // Pinned, opened or removed in between, or the disk failed; the next call sees what is left.
       log::debug("not evicted", {{"blob", digest.str()}, {"err", removed.error()}});
@@ -78,8 +80,7 @@ std::vector<content::Digest> BlobStore::make_room(std::uint64_t incoming) {
 
 MaintainReport BlobStore::maintain() {
   MaintainReport report;
-  make_room(0);
-  report.evicted = context_->take_evicted();
+  report.evicted = make_room(0);
   for (const std::shared_ptr<Blob>& blob : live_blobs()) {
     if (blob->durable() || blob->failed()) continue;
     if (!blob->complete() && blob->unsynced_bytes() < sync_after_) continue;

@@ -5,10 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
-#include <mutex>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "core/store/blob.h"
 #include "core/store/file_system.h"
@@ -62,20 +59,7 @@ struct StoreContext {
   SpaceBudget budget;
   Writeback writeback;
 
-  // Whoever keeps something of an evicted blob, its descriptor above all, has to hear of it: the
-  // next maintain() tells.
-  void note_evicted(const content::Digest& blob) {
-    std::lock_guard lock(evicted_mutex_);
-    evicted_.push_back(blob);
-  }
-  std::vector<content::Digest> take_evicted() {
-    std::lock_guard lock(evicted_mutex_);
-    return std::exchange(evicted_, {});
-  }
-
  private:
-  std::mutex evicted_mutex_;
-  std::vector<content::Digest> evicted_;  // guarded by evicted_mutex_
   std::atomic<std::uint64_t> last_epoch_{0};
 };
 

@@ -302,5 +302,18 @@ TEST_F(OperateTest, VerifyFailsWhenAPieceIsWrong) {
   EXPECT_EQ(ran.json()["error"]["code"], "corrupt");
 }
 
+TEST_F(OperateTest, VerifySaysWhatIsNotHere) {
+  custom_ = [&](FakeRequest& request) -> std::optional<FakeAnswer> {
+    if (request.method == "POST") return FakeAnswer{.status = 202, .body = R"({"job":"v"})"};
+    return FakeAnswer{.body = R"({"state":"done","bytes_done":5,"bytes_total":5,"bad":[],)"
+                              R"("missing":[{"path":"w"},{"path":"x"}]})"};
+  };
+  Ran ran = run({"verify", "m:1"});
+  EXPECT_EQ(ran.code, kExitPartly);
+  EXPECT_THAT(ran.err, HasSubstr("not whole on this node: w and 1 other file"));
+  ran = run({"verify", "m:1", "--json"});
+  EXPECT_EQ(ran.json()["missing"], (Json{"w", "x"}));
+}
+
 }  // namespace
 }  // namespace shoal::cli

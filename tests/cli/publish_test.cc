@@ -135,6 +135,18 @@ TEST_F(PublishTest, AnOriginNamesEachFileByItsEncodedPath) {
                            {"url", "https://models.example/m/a%20b"}}})));
 }
 
+TEST_F(PublishTest, AnOriginInAFolderIsAFileUrlAndStaysOutOfTheManifest) {
+  dir_.write("model/a b", "x");
+  for (const char* folder : {"dir:/srv/my models", "file:///srv/my%20models/"}) {
+    Ran ran = publish({"--origin", folder, "--no-store"});
+    ASSERT_EQ(ran.code, kExitOk) << ran.err;
+    EXPECT_EQ(agent_.published["origins"],
+              (Json::array({{{"blob", content::digest_of(std::string_view("x")).str()},
+                             {"url", "file:///srv/my%20models/a%20b"}}})));
+    EXPECT_EQ(agent_.published["manifest"].get<std::string>().find("/srv"), std::string::npos);
+  }
+}
+
 TEST_F(PublishTest, InPlaceSaysSo) {
   dir_.write("model/a", "x");
   ASSERT_EQ(publish({"--in-place"}).code, kExitOk);
@@ -204,6 +216,9 @@ TEST_F(PublishTest, ContradictionsAreUsageErrors) {
   EXPECT_EQ(publish({"--no-store", "--in-place", "--origin=http://x/"}).code, kExitUsage);
   EXPECT_EQ(publish({"--origin=http://x/?q=1"}).code, kExitUsage);
   EXPECT_EQ(publish({"--origin=/local"}).code, kExitUsage);
+  EXPECT_EQ(publish({"--origin=dir:local"}).code, kExitUsage);
+  EXPECT_EQ(publish({"--origin=dir:/a/../b"}).code, kExitUsage);
+  EXPECT_EQ(publish({"--origin=file://host/a"}).code, kExitUsage);
   EXPECT_EQ(command_.run({"publish", "x"}).code, kExitUsage);
   EXPECT_EQ(command_.run({"publish", "x", "--as", "UPPER:1"}).code, kExitUsage);
   EXPECT_EQ(command_.run({"publish", "x", "--as", "m@sha256:" + std::string(64, 'a')}).code,

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <set>
 
+#include "core/base/hex.h"
 #include "core/base/unique_fd.h"
 #include "tests/tracker/model_fixture.h"
 #include "tracker/catalogue/database.h"
@@ -254,6 +255,27 @@ TEST_F(CatalogueTest, KeepsOneStatementPerNode) {
   auto all = catalogue_->statements(blob);
   ASSERT_EQ(all->statements.size(), api::kMaxStatements);
   EXPECT_EQ(all->statements[0], (api::Statement{"gpu-1", "newest"}));
+}
+
+TEST_F(CatalogueTest, AWithdrawnTableAndItsStatementsAreGoneForGood) {
+  const content::PieceTable& table = model_.tables[0];
+  const content::PieceTable& other = model_.tables[1];
+  for (const content::PieceTable* one : {&table, &other}) {
+    ASSERT_TRUE(catalogue_->put_table(one->digest(), bytes_of(*one), kNow));
+    ASSERT_TRUE(catalogue_->put_statement(one->digest(), {"gpu-1", "signed"}));
+  }
+  const api::Withdrawal withdrawal{table.digest(), to_hex(*table.pieces_root()), "gpu-1"};
+  ASSERT_TRUE(catalogue_->withdraw(withdrawal, "gpu-2, gpu-3", kNow));
+  ASSERT_TRUE(catalogue_->withdraw(withdrawal, "gpu-4, gpu-5", kNow + 1));
+  catalogue_.reset();
+  open();
+  EXPECT_EQ(*catalogue_->withdrawals(), std::vector{withdrawal});
+  EXPECT_EQ(catalogue_->table(table.digest()).error().code(), Errc::kNotFound);
+  EXPECT_TRUE(catalogue_->statements(table.digest())->statements.empty());
+  EXPECT_EQ(catalogue_->put_table(table.digest(), bytes_of(table), kNow).error().code(),
+            Errc::kConflict);
+  EXPECT_TRUE(catalogue_->table(other.digest()));
+  EXPECT_EQ(catalogue_->statements(other.digest())->statements.size(), 1u);
 }
 
 TEST_F(CatalogueTest, KeepsPrefetchesAcrossARestart) {

@@ -114,6 +114,17 @@ TEST_F(PrefetchBookTest, IsCompleteWhenEverySelectedNodeIs) {
   EXPECT_EQ(book_.running(), 0u);
 }
 
+TEST_F(PrefetchBookTest, ANodeThatHasEndedSaysHowFastItWas) {
+  book_.add(order(all()), 100, {node("n1"), node("n2")}, now_);
+  now_ += seconds(4);
+  report("n1", api::PullState::kComplete, 100);
+  now_ += seconds(4);
+  EXPECT_EQ(status().nodes[0].rate, 25u);
+  EXPECT_EQ(status().totals.rate, 0u);
+  report("n2", api::PullState::kRunning, 10);
+  EXPECT_EQ(status().totals.rate, 5u);
+}
+
 TEST_F(PrefetchBookTest, FailsWhenANodeFailedAndNoneIsLeft) {
   book_.add(order(all()), 100, {node("n1"), node("n2")}, now_);
   report("n1", api::PullState::kFailed);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/api/limits.h"
+#include "core/base/hex.h"
 #include "core/content/manifest.h"
 #include "core/content/piece_table.h"
 #include "tracker/catalogue/database.h"
@@ -37,6 +38,12 @@ constexpr const char* kSchema[] = {
     "PRAGMA application_id=0x73686f6c",
     "PRAGMA user_version=1",
 };
+
+// Not known to the first catalogues, and not missed by programs that do not know it.
+constexpr const char* kWithdrawals =
+    "CREATE TABLE IF NOT EXISTS withdrawals (blob BLOB NOT NULL, root TEXT NOT NULL,"
+    " signer TEXT NOT NULL, reporters TEXT NOT NULL, added INTEGER NOT NULL,"
+    " PRIMARY KEY (blob, root)) WITHOUT ROWID";
 
 std::span<const std::byte> as_bytes(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
@@ -94,6 +101,7 @@ Result<std::unique_ptr<Catalogue>> Catalogue::open(const std::filesystem::path& 
   Result<std::unique_ptr<Database>> database = Database::open(file);
   if (!database) return fail(database.error());
   SHOAL_TRY(check_or_create_schema(**database, file));
+  SHOAL_TRY((*database)->run(kWithdrawals));
   return std::unique_ptr<Catalogue>(new Catalogue(*std::move(database)));
 }
 
@@ -192,6 +200,15 @@ Status Catalogue::put_table(const content::Digest& blob, std::string_view bytes,
   if (parsed->digest() != blob) {
     return fail(Errc::kCorrupt,
                 "this is the piece table of " + parsed->digest().str() + ", not of " + blob.str());
+  }
+  if (parsed->pieces_root()) {
+    Query known(*database_, "SELECT 1 FROM withdrawals WHERE blob = ?1 AND root = ?2");
+    Result<bool> row = known.bind(blob).bind(to_hex(*parsed->pieces_root())).next();
+    if (!row) return fail(row.error());
+    if (*row) {
+      return fail(Errc::kConflict, "this piece table of " + blob.str() +
+                                       " was withdrawn: its bytes do not have that digest");
+    }
   }
   if (Result<std::string> stored = table(blob)) {
     if (*stored == bytes) return {};

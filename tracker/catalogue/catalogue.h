@@ -19,6 +19,7 @@
 
 #include "core/api/catalogue.h"
 #include "core/api/operate.h"
+#include "core/api/trust.h"
 #include "core/base/result.h"
 #include "core/content/digest.h"
 #include "core/content/reference.h"
@@ -90,7 +91,7 @@ class Catalogue {
   Result<std::vector<content::Digest>> blobs_with_origins();
 
   // Errors: corrupt (not a table, contradicts itself, of another blob), conflict (a table with
-  // another root is stored).
+  // another root is stored, or this root was withdrawn).
   Status put_table(const content::Digest& blob, std::string_view bytes, std::int64_t now_unix_ms);
   // Errors: not_found.
   Result<std::string> table(const content::Digest& blob);
@@ -125,6 +126,13 @@ class Catalogue {
   // Errors: conflict (api::kMaxStatements of other nodes are there).
   Status put_statement(const content::Digest& blob, const api::Statement& statement);
   Result<api::Statements> statements(const content::Digest& blob);
+
+  // The table with that root, and every statement about the blob, are forgotten; no table with that
+  // root is taken any more. `reporters` is for people. Again: changes nothing.
+  Status withdraw(const api::Withdrawal& withdrawal, const std::string& reporters,
+                  std::int64_t now_unix_ms);
+  // The newest api::kMaxWithdrawals.
+  Result<std::vector<api::Withdrawal>> withdrawals();
 
   // Adds, or replaces state and end of, the order.
   Status put_prefetch(const StoredPrefetch& prefetch);

@@ -1,6 +1,10 @@
 // References, origins, statements and prefetch orders of the catalogue.
+#include <span>
 #include <utility>
 
+#include "core/api/limits.h"
+#include "core/base/hex.h"
+#include "core/content/piece_table.h"
 #include "tracker/catalogue/catalogue.h"
 #include "tracker/catalogue/database.h"
 
@@ -187,6 +191,44 @@ Result<api::Statements> Catalogue::statements(const content::Digest& blob) {
     if (!row) return fail(row.error());
     if (!*row) return out;
     out.statements.push_back({query.text(0), query.text(1)});
+  }
+}
+
+Status Catalogue::withdraw(const api::Withdrawal& withdrawal, const std::string& reporters,
+                           std::int64_t now_unix_ms) {
+  Transaction transaction(*database_);
+  SHOAL_TRY(transaction.begun());
+  Query put(*database_,
+            "INSERT INTO withdrawals (blob, root, signer, reporters, added)"
+            " VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING");
+  put.bind(withdrawal.blob).bind(withdrawal.pieces_root).bind(withdrawal.signer).bind(reporters);
+  SHOAL_TRY(put.bind(now_unix_ms).run());
+  Query statements(*database_, "DELETE FROM statements WHERE blob = ?1");
+  SHOAL_TRY(statements.bind(withdrawal.blob).run());
+  if (Result<std::string> stored = table(withdrawal.blob)) {
+    Result<content::PieceTable> parsed =
+        content::PieceTable::parse(std::as_bytes(std::span(stored->data(), stored->size())));
+    if (!parsed || !parsed->pieces_root() ||
+        to_hex(*parsed->pieces_root()) == withdrawal.pieces_root) {
+      Query drop(*database_, "DELETE FROM tables WHERE blob = ?1");
+      SHOAL_TRY(drop.bind(withdrawal.blob).run());
+    }
+  }
+  return transaction.commit();
+}
+
+Result<std::vector<api::Withdrawal>> Catalogue::withdrawals() {
+  std::vector<api::Withdrawal> out;
+  Query query(*database_,
+              "SELECT blob, root, signer FROM withdrawals ORDER BY added DESC LIMIT ?1");
+  query.bind(static_cast<std::int64_t>(api::kMaxWithdrawals));
+  for (;;) {
+    Result<bool> row = query.next();
+    if (!row) return fail(row.error());
+    if (!*row) return out;
+    Result<content::Digest> blob = query.digest(0);
+    if (!blob) return fail(blob.error());
+    out.push_back({*blob, query.text(1), query.text(2)});
   }
 }
 

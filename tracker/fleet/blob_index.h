@@ -24,6 +24,7 @@ struct FleetBlob {
   content::Digest digest;
   std::optional<content::BlobLayout> layout;  // none until somebody said its size
   std::vector<api::Origin> origins;
+  bool origin_changed = false;             // it gives something else by now
   std::vector<content::Digest> manifests;  // that name it
   std::set<swarm::NodeId> holders;         // nodes in the fleet that serve some of it
   std::set<swarm::NodeId> wanters;

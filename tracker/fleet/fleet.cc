@@ -20,13 +20,21 @@ swarm::LeaseTable::Options lease_options(const Fleet::Options& options) {
   return leases;
 }
 
+EvictionPermits::Options permit_options(const Fleet::Options& options) {
+  EvictionPermits::Options permits = options.evictions;
+  // A node says that it dropped something with one of its next heartbeats.
+  permits.hold = std::max(permits.hold, permits.valid + 4 * options.heartbeat);
+  return permits;
+}
+
 }  // namespace
 
 Fleet::Fleet(Options options, std::string tracker_epoch, swarm::Time start, std::uint64_t seed)
     : options_(options),
       tracker_epoch_(std::move(tracker_epoch)),
       neighbourhoods_(options.neighbours, seed, nodes_, blobs_),
-      leases_(lease_options(options), start) {}
+      leases_(lease_options(options), start),
+      permits_(permit_options(options), start) {}
 
 void Fleet::set_manifest(const ManifestBlobs& manifest) {
   if (blobs_.manifest(manifest.manifest)) return;
@@ -37,6 +45,7 @@ void Fleet::set_manifest(const ManifestBlobs& manifest) {
 }
 
 void Fleet::forget_manifest(const content::Digest& manifest) {
+  unnamed_.erase(manifest);
   for (swarm::BlobId id : blobs_.forget_manifest(manifest)) {
     neighbourhoods_.blob_moved(id);
     const FleetBlob& blob = blobs_.at(id);
@@ -231,6 +240,7 @@ void Fleet::apply_blob(Node& node, const api::BlobReport& report, swarm::Time no
 
 void Fleet::remove_blob(Node& node, swarm::BlobId id) {
   if (node.blobs.erase(id) == 0) return;
+  permits_.dropped(node.handle, id);
   leases_.node_lost(node.handle, id);
   index_part(node, id, nullptr);
   neighbourhoods_.part_changed(node.handle, id);
@@ -281,6 +291,16 @@ bool Fleet::believed(std::size_t complaints) const {
   return complaints > 0 && complaints >= std::min(options_.complaints, others);
 }
 
+bool Fleet::distrust(std::string_view id) {
+  Node* node = nodes_.find(id);
+  if (!node || node->distrusted) return false;
+  leases_.node_down(node->handle);
+  neighbourhoods_.node_left(node->handle);
+  for (const auto& [blob, part] : node->blobs) index_part(*node, blob, nullptr);
+  node->distrusted = true;
+  return true;
+}
+
 std::optional<Fleet::Suspect> Fleet::complain(const Node& from, const api::PeerReport& report,
                                               swarm::Time now) {
   Node* node = nodes_.find(report.node);
@@ -295,10 +315,7 @@ std::optional<Fleet::Suspect> Fleet::complain(const Node& from, const api::PeerR
       log::error(
           "a node gives bad bytes: it is nobody's neighbour until it is started again",
           {{"node", node->id}, {"reporters", node->bad_bytes_for.size()}, {"err", report.text}});
-      leases_.node_down(node->handle);
-      neighbourhoods_.node_left(node->handle);
-      for (const auto& [id, part] : node->blobs) index_part(*node, id, nullptr);
-      node->distrusted = true;
+      distrust(node->id);
     }
     return {};
   }
@@ -334,6 +351,7 @@ std::vector<Fleet::Died> Fleet::tick(swarm::Time now) {
     clear(*nodes_.find(handle));
     nodes_.erase(handle);
   }
+  permits_.tick(now);
   for (const swarm::LeaseTable::Ended& ended : leases_.tick(now)) {
     const Node* node = nodes_.find(ended.node);
     log::info("a lease ended: nothing arrived under it",

@@ -14,8 +14,10 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
+#include "core/api/eviction.h"
 #include "core/api/lease.h"
 #include "core/api/node.h"
 #include "core/api/operate.h"
@@ -25,6 +27,7 @@
 #include "core/swarm/types.h"
 #include "tracker/catalogue/catalogue.h"
 #include "tracker/fleet/blob_index.h"
+#include "tracker/fleet/eviction_permits.h"
 #include "tracker/fleet/neighbourhoods.h"
 #include "tracker/fleet/node_table.h"
 
@@ -43,6 +46,7 @@ class Fleet {
     std::size_t keep_finished_pulls = 16;  // of a node
     swarm::LeaseTable::Options leases = {};
     Neighbourhoods::Options neighbours = {};
+    EvictionPermits::Options evictions = {};
   };
 
   // Leases are granted from one heartbeat after `start` on.
@@ -55,6 +59,9 @@ class Fleet {
   void set_manifest(const ManifestBlobs& manifest);
   void forget_manifest(const content::Digest& manifest);
   void set_origins(const content::Digest& blob, const api::Origins& origins);
+  // Whether some reference names the manifest. One that is new counts as named: publishing gives
+  // the reference last.
+  void set_named(const content::Digest& manifest, bool named);
 
   // Null if the node is unknown or forgotten. Valid until the next call that is not const.
   const Node* node(std::string_view id) const { return nodes_.find(id); }
@@ -94,6 +101,15 @@ class Fleet {
   // Errors: as registered().
   Result<api::LeaseResponse> leases(std::string_view id, const api::LeaseRequest& request,
                                     swarm::Time now);
+
+  // Which copies the node may give up (the request's order decides), and notes that it may.
+  // Errors: as registered().
+  Result<api::EvictionResponse> evictions(std::string_view id, const api::EvictionRequest& request,
+                                          swarm::Time now);
+
+  // Nothing of the node is believed until it is started again. False if it is not known or that was
+  // so.
+  bool distrust(std::string_view id);
 
   // The node does not answer. Nothing happens if it has another epoch by now, or was heard after
   // `asked`.
@@ -137,6 +153,13 @@ class Fleet {
   bool believed(std::size_t complaints) const;
   void add_to_leases(swarm::BlobId id);
   bool can_read_origin(const Node& node, const FleetBlob& blob) const;
+  bool irreplaceable(const FleetBlob& blob) const;
+  struct EvictionVerdict {
+    api::EvictionAnswer answer;
+    std::optional<swarm::BlobId> permit;  // to be noted
+  };
+  EvictionVerdict may_evict(const Node& node, const content::Digest& digest, std::uint64_t replicas,
+                            swarm::Time now) const;
   api::LeaseAnswer answer(const Node& node, const api::LeaseAsk& ask, swarm::Time now);
   swarm::Duration silence_limit() const { return options_.heartbeat * options_.missed_heartbeats; }
 
@@ -148,6 +171,8 @@ class Fleet {
   BlobIndex blobs_;
   Neighbourhoods neighbourhoods_;
   swarm::LeaseTable leases_;
+  EvictionPermits permits_;
+  std::unordered_set<content::Digest> unnamed_;  // manifests that lost their last reference
   std::unordered_map<std::string, swarm::RackId> racks_;
   std::size_t live_ = 0;
 };

@@ -51,6 +51,7 @@ void Fleet::set_origins(const content::Digest& digest, const api::Origins& origi
   };
   bool replaced = !blob.origins.empty() && etag_of(blob.origins) != etag_of(origins.origins);
   blob.origins = origins.origins;
+  blob.origin_changed = false;
   // Leases are pinned to the ETag of the origin that was: without an origin the table forgets it.
   if (replaced && blob.layout) leases_.add_blob(id, *blob.layout, std::nullopt);
   add_to_leases(id);
@@ -110,6 +111,7 @@ Result<api::LeaseResponse> Fleet::leases(std::string_view id, const api::LeaseRe
   for (const api::OriginSeen& seen : request.seen) {
     std::optional<swarm::BlobId> blob = blobs_.id(seen.blob);
     if (blob && blobs_.at(*blob).layout && !leases_.report_etag(*blob, seen.etag)) {
+      blobs_.at(*blob).origin_changed = true;
       response.origin_changed.push_back(seen.blob);
     }
   }

@@ -27,6 +27,14 @@ api::NodePhase phase_of(api::PullState state) {
   return api::NodePhase::kFailed;
 }
 
+// Of the bytes that were fetched, from the order to the end.
+std::uint64_t mean_rate(const api::PullReport& pull, std::optional<swarm::Time> begun,
+                        swarm::Time now) {
+  if (!begun || now <= *begun) return 0;
+  const auto bytes = static_cast<double>(pull.by_source.peers + pull.by_source.origin);
+  return static_cast<std::uint64_t>(bytes / std::chrono::duration<double>(now - *begun).count());
+}
+
 }  // namespace
 
 bool PrefetchBook::selects(const api::NodeSelector& selector, const Candidate& node) {
@@ -47,6 +55,7 @@ std::vector<std::string> PrefetchBook::add(const StoredPrefetch& prefetch,
   for (const Candidate& node : live) {
     if (!selects(prefetch.request.nodes, node)) continue;
     order.members[node.id].phase = api::NodePhase::kOrdered;
+    order.members[node.id].begun = now;
     changed_nodes_.insert(node.id);
   }
   std::vector<std::string> selected;
@@ -76,8 +85,11 @@ void PrefetchBook::node_came(const Candidate& node, swarm::Time now) {
     Member& member = order.members[node.id];
     // What it had finished it has still; all else it is given again.
     if (member.ended() && !member.given_up) continue;
-    member =
-        Member{.phase = api::NodePhase::kOrdered, .absent_since = now, .pull = {}, .heard = {}};
+    member = Member{.phase = api::NodePhase::kOrdered,
+                    .absent_since = now,
+                    .pull = {},
+                    .begun = now,
+                    .heard = {}};
     ++order.version;
   }
 }
@@ -107,7 +119,7 @@ void PrefetchBook::report(std::string_view node, const std::vector<api::PullRepo
     member.phase = phase_of(pull.state);
     member.given_up = false;
     member.pull = pull;
-    if (member.ended()) member.pull.rate = 0;
+    if (member.ended()) member.pull.rate = mean_rate(pull, member.begun, now);
     member.heard = now;
     ++order->second.version;
     if (member.ended() != had_ended) changed_nodes_.emplace(node);

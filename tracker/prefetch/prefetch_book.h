@@ -92,6 +92,7 @@ class PrefetchBook {
     swarm::Time absent_since;
     bool given_up = false;  // absent for too long: failed in our words, not its own
     api::PullReport pull;
+    std::optional<swarm::Time> begun;  // it was given the order, and was there
     std::optional<swarm::Time> heard;  // its last report on this order
 
     bool ended() const {

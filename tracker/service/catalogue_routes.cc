@@ -126,7 +126,11 @@ Task<http::Response> CatalogueRoutes::put_reference(http::Request request) {
   auto put = co_await control_.with_catalogue(job);
   if (!put) co_return http::Response::error(put.error());
   control_.book().manifest_named(put->record.manifest);
-  if (put->orphan) control_.book().manifest_removed(*put->orphan, control_.now());
+  control_.fleet().set_named(put->record.manifest, true);
+  if (put->orphan) {
+    control_.book().manifest_removed(*put->orphan, control_.now());
+    control_.fleet().set_named(*put->orphan, false);
+  }
   control_.changed();
   co_return http::Response::json(api::encode(put->record));
 }
@@ -162,6 +166,7 @@ Task<http::Response> CatalogueRoutes::delete_reference(http::Request request) {
   if (!removed) co_return http::Response::error(removed.error());
   if (removed->was_last) {
     control_.book().manifest_removed(removed->record.manifest, control_.now());
+    control_.fleet().set_named(removed->record.manifest, false);
     control_.changed();
   }
   co_return http::Response::json(api::encode(removed->record));

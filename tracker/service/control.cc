@@ -19,6 +19,7 @@ struct Loaded {
   std::vector<ManifestBlobs> manifests;
   std::vector<std::pair<content::Digest, api::Origins>> origins;
   std::vector<StoredPrefetch> prefetches;
+  std::vector<api::Withdrawal> withdrawals;
 };
 
 Result<Loaded> load(Catalogue& catalogue) {
@@ -40,6 +41,9 @@ Result<Loaded> load(Catalogue& catalogue) {
   auto prefetches = catalogue.prefetches();
   if (!prefetches) return fail(prefetches.error());
   loaded.prefetches = *std::move(prefetches);
+  auto withdrawals = catalogue.withdrawals();
+  if (!withdrawals) return fail(withdrawals.error());
+  loaded.withdrawals = *std::move(withdrawals);
   return loaded;
 }
 
@@ -77,6 +81,7 @@ Task<Status> Control::start() {
     fleet_.set_manifest(manifest);
     sizes[manifest.manifest] = manifest.bytes_total();
   }
+  withdrawn_ = std::move(loaded->withdrawals);
   for (const auto& [blob, origins] : loaded->origins) fleet_.set_origins(blob, origins);
   for (const StoredPrefetch& prefetch : loaded->prefetches) {
     std::optional<milliseconds> remaining;
@@ -132,7 +137,8 @@ Control::Feed& Control::feed(std::string_view node) {
 
 void Control::node_registered(const Node& node) {
   Feed& own = feed(node.id);
-  own.orders_at = own.neighbours_at = ++own.version;
+  own.orders_at = own.neighbours_at = own.trust_at = ++own.version;
+  own.checks = checks_of(node.id);
   own.changed.notify_all();
   book_.node_came({node.id, node.topology, node.labels}, now());
   changed();
@@ -191,6 +197,95 @@ void Control::tell_neighbours() {
   }
 }
 
+std::vector<content::Digest> Control::checks_of(const std::string& node) const {
+  std::vector<content::Digest> checks = verdicts_.unheard(node);
+  const Node* known = fleet_.node(node);
+  std::erase_if(checks, [&](const content::Digest& blob) {
+    std::optional<swarm::BlobId> id = fleet_.blob_id(blob);
+    if (!known || !id) return true;
+    auto part = known->blobs.find(*id);
+    return part == known->blobs.end() || part->second.state != api::BlobState::kComplete;
+  });
+  if (checks.size() > api::kMaxOrders) checks.resize(api::kMaxOrders);
+  return checks;
+}
+
+api::EventTrust Control::trust_of(const std::string& node) const {
+  return {withdrawn_, checks_of(node)};
+}
+
+// Tells those who have to look, or all of them.
+void Control::tell_trust(bool all) {
+  for (auto& [node, own] : feeds_) {
+    std::vector<content::Digest> checks = checks_of(node);
+    if (!all && checks == own->checks) continue;
+    own->checks = std::move(checks);
+    own->trust_at = ++own->version;
+    own->changed.notify_all();
+  }
+}
+
+Task<Result<bool>> Control::verdict(std::string node, api::Verdict said) {
+  auto known = std::find_if(withdrawn_.begin(), withdrawn_.end(), [&](const api::Withdrawal& one) {
+    return one.blob == said.blob && one.pieces_root == said.pieces_root;
+  });
+  if (known != withdrawn_.end()) co_return true;
+  Verdicts::Decision decision =
+      verdicts_.say(said.blob, said.pieces_root, said.signer, node, said.agrees);
+  auto names = [](const std::set<std::string>& nodes) {
+    std::string text;
+    for (const std::string& one : nodes) text += (text.empty() ? "" : ", ") + one;
+    return text;
+  };
+  const Verdicts::Case& about = decision.decided;
+  switch (decision.outcome) {
+    case Verdicts::Outcome::kNothing:
+      co_return false;
+    case Verdicts::Outcome::kOpen:
+      log::warn("a node says that a blob has not its digest: others that have it look",
+                {{"digest", about.blob.str()},
+                 {"against", names(about.against)},
+                 {"in_favour", names(about.in_favour)},
+                 {"signer", about.signer}});
+      tell_trust(false);
+      co_return false;
+    case Verdicts::Outcome::kRejected:
+      log::error("a node says that a blob has not its digest, and two others that it has",
+                 {{"digest", about.blob.str()},
+                  {"against", names(about.against)},
+                  {"in_favour", names(about.in_favour)}});
+      tell_trust(false);
+      co_return false;
+    case Verdicts::Outcome::kWithdraw:
+      break;
+  }
+  const api::Withdrawal withdrawal{about.blob, about.pieces_root, about.signer};
+  const std::string reporters = names(about.against);
+  auto job = [withdrawal, reporters](Catalogue& catalogue) {
+    return catalogue.withdraw(withdrawal, reporters, unix_ms_now());
+  };
+  // Known before it is stored: what others say meanwhile is no new case.
+  withdrawn_.insert(withdrawn_.begin(), withdrawal);
+  if (withdrawn_.size() > api::kMaxWithdrawals) withdrawn_.resize(api::kMaxWithdrawals);
+  Status stored = co_await with_catalogue(job);
+  if (!stored) {
+    std::erase(withdrawn_, withdrawal);
+    co_return fail(stored.error());
+  }
+  log::error("a statement was withdrawn: the blob has not the digest that it says",
+             {{"digest", withdrawal.blob.str()},
+              {"pieces_root", withdrawal.pieces_root},
+              {"signer", withdrawal.signer},
+              {"found_by", reporters}});
+  metrics::counter("shoal_tracker_withdrawals_total",
+                   "Piece tables withdrawn because two nodes found that they lie.")
+      .add();
+  if (!withdrawal.signer.empty()) fleet_.distrust(withdrawal.signer);
+  tell_trust(true);
+  changed();
+  co_return true;
+}
+
 Task<void> Control::tick_loop() {
   swarm::Time next_collect = now() + options_.collect_interval;
   const auto interval = std::max(options_.fleet.heartbeat / 4, milliseconds(10));
@@ -202,6 +297,7 @@ Task<void> Control::tick_loop() {
     }
     book_.tick(now());
     changed();
+    if (verdicts_.any_open()) tell_trust(false);
     update_metrics();
     for (auto it = feeds_.begin(); it != feeds_.end();) {
       bool gone = !fleet_.node(it->first) && it->second->waiting == 0;
@@ -267,7 +363,8 @@ Task<Control::News> Control::wait_for_news(std::string node, std::uint64_t since
     woken = co_await own.changed.wait(deadline);
   }
   --own.waiting;
-  co_return News{own.version, own.orders_at > since, own.neighbours_at > since};
+  co_return News{own.version, own.orders_at > since, own.neighbours_at > since,
+                 own.trust_at > since};
 }
 
 Task<std::uint64_t> Control::wait_for_progress(std::string id, std::uint64_t since,

@@ -26,6 +26,7 @@
 #include "tracker/catalogue/catalogue.h"
 #include "tracker/connect_back/connect_back.h"
 #include "tracker/fleet/fleet.h"
+#include "tracker/fleet/verdicts.h"
 #include "tracker/prefetch/prefetch_book.h"
 
 namespace shoal::tracker {
@@ -77,6 +78,11 @@ class Control : OneThreadOnly {
   ConnectBack& connect_back() { return connect_back_; }
   TaskGroup& tasks() { return tasks_; }
 
+  // What node `node` found when it read the whole blob. Makes others look, withdraws a table that
+  // lies and tells everybody. Gives whether it is withdrawn. Errors: the catalogue's.
+  Task<Result<bool>> verdict(std::string node, api::Verdict verdict);
+  api::EventTrust trust_of(const std::string& node) const;
+
   // After the node was registered: its part of running orders, and a new start for its events.
   void node_registered(const Node& node);
   // After any change of fleet or book: wakes who must know. Orders at once, neighbours gathered.
@@ -88,6 +94,7 @@ class Control : OneThreadOnly {
     std::uint64_t version = 0;
     bool orders = false;
     bool neighbours = false;
+    bool trust = false;
   };
   // Waits until the node has news after `since`, a newer poll of it begins, or `deadline`.
   Task<News> wait_for_news(std::string node, std::uint64_t since, Deadline deadline);
@@ -101,7 +108,9 @@ class Control : OneThreadOnly {
     std::uint64_t version = 0;
     std::uint64_t orders_at = 0;
     std::uint64_t neighbours_at = 0;
-    std::uint64_t polls = 0;  // begun
+    std::uint64_t trust_at = 0;
+    std::vector<content::Digest> checks;  // told with trust_at
+    std::uint64_t polls = 0;              // begun
     std::size_t waiting = 0;
     Condition changed;
   };
@@ -110,6 +119,8 @@ class Control : OneThreadOnly {
   Task<void> tick_loop();
   Task<void> news_loop();
   void tell_neighbours();
+  void tell_trust(bool all);
+  std::vector<content::Digest> checks_of(const std::string& node) const;
   Task<void> check_suspect(Fleet::Suspect suspect);
   Task<Status> store_ended(StoredPrefetch prefetch);
   Task<Status> collect();
@@ -127,6 +138,8 @@ class Control : OneThreadOnly {
   // Control thread only
   Fleet fleet_;
   PrefetchBook book_;
+  Verdicts verdicts_;
+  std::vector<api::Withdrawal> withdrawn_;  // newest first
   ConnectBack connect_back_;
   std::map<std::string, std::unique_ptr<Feed>, std::less<>> feeds_;
   Condition news_;      // the fleet has some to be gathered, or progress to be told

@@ -3,6 +3,7 @@
 #include <set>
 #include <utility>
 
+#include "core/base/hex.h"
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "core/http/url.h"
@@ -35,6 +36,8 @@ class NodeRoutes {
   Task<http::Response> heartbeat(http::Request request);
   Task<http::Response> events(http::Request request);
   Task<http::Response> leases(http::Request request);
+  Task<http::Response> evictions(http::Request request);
+  Task<http::Response> verdicts(http::Request request);
 
  private:
   Task<http::Response> check_and_register(std::string id, api::RegisterRequest wanted,
@@ -180,6 +183,7 @@ Task<http::Response> NodeRoutes::events(http::Request request) {
   response.version = news.version;
   if (news.orders) response.orders = control_.book().orders(*id, control_.now());
   if (news.neighbours) response.neighbours = control_.fleet().neighbours(*id);
+  if (news.trust) response.trust = control_.trust_of(*id);
   co_return http::Response::json(api::encode(response));
 }
 
@@ -199,6 +203,30 @@ Task<http::Response> NodeRoutes::leases(http::Request request) {
   co_return answer_of(response);
 }
 
+Task<http::Response> NodeRoutes::evictions(http::Request request) {
+  Result<std::string> id = caller_node(request, control_);
+  if (!id) co_return http::Response::error(id.error());
+  auto asked = api::decode<api::EvictionRequest>(request.body);
+  if (!asked) co_return http::Response::error(asked.error());
+  co_return answer_of(control_.fleet().evictions(*id, *asked, control_.now()));
+}
+
+Task<http::Response> NodeRoutes::verdicts(http::Request request) {
+  Result<std::string> id = caller_node(request, control_);
+  if (!id) co_return http::Response::error(id.error());
+  auto said = api::decode<api::Verdict>(request.body);
+  if (!said) co_return http::Response::error(said.error());
+  if (content::Hash32 root{}; !from_hex(said->pieces_root, root)) {
+    co_return http::Response::error(Error(Errc::kInvalid, "pieces_root must be 64 hex digits"));
+  }
+  if (auto node = control_.fleet().registered(*id, said->epoch); !node) {
+    co_return http::Response::error(node.error());
+  }
+  Result<bool> withdrawn = co_await control_.verdict(*id, *std::move(said));
+  if (!withdrawn) co_return http::Response::error(withdrawn.error());
+  co_return http::Response::json(api::encode(api::VerdictResponse{control_.epoch(), *withdrawn}));
+}
+
 }  // namespace
 
 void add_node_routes(http::Server& server, Control& control) {
@@ -211,6 +239,10 @@ void add_node_routes(http::Server& server, Control& control) {
                [routes](http::Request request) { return routes->heartbeat(std::move(request)); });
   server.route("GET", node + "events",
                [routes](http::Request request) { return routes->events(std::move(request)); });
+  server.route("POST", node + "evictions",
+               [routes](http::Request request) { return routes->evictions(std::move(request)); });
+  server.route("POST", node + "verdicts",
+               [routes](http::Request request) { return routes->verdicts(std::move(request)); });
   server.route("POST", node + "leases",
                [routes](http::Request request) { return routes->leases(std::move(request)); });
 }

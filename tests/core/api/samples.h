@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "core/api/catalogue.h"
+#include "core/api/eviction.h"
 #include "core/api/lease.h"
 #include "core/api/node.h"
 #include "core/api/operate.h"
@@ -77,7 +78,8 @@ inline HeartbeatResponse heartbeat_response() {
 }
 
 inline EventsResponse events_response() {
-  EventsResponse m{.tracker_epoch = "ab", .version = 3, .orders = {}, .neighbours = {}};
+  EventsResponse m{
+      .tracker_epoch = "ab", .version = 3, .orders = {}, .neighbours = {}, .trust = {}};
   m.orders.emplace();
   m.orders->orders = {{.id = "1",
                        .reference = "llama:v1",
@@ -87,6 +89,9 @@ inline EventsResponse events_response() {
                        .remaining = std::chrono::milliseconds(9)}};
   m.orders->cancelled = {"2"};
   m.orders->removed = {digest("old")};
+  m.trust.emplace();
+  m.trust->withdrawn = {{digest("b"), std::string(64, 'a'), "gpu-9"}};
+  m.trust->checks = {digest("c")};
   m.neighbours.emplace();
   m.neighbours->push_back({.node = "gpu-2",
                            .epoch = "1",
@@ -116,6 +121,20 @@ inline LeaseResponse lease_response() {
                        .retry = std::chrono::milliseconds(250),
                        .etag = "\"v1\""}},
           .origin_changed = {digest("b")}};
+}
+
+inline EvictionRequest eviction_request() {
+  return {.epoch = "9f01",
+          .replicas = 2,
+          .bytes = 5 << 20,
+          .dry_run = true,
+          .blobs = {{digest("b"), 5 << 20}}};
+}
+
+inline EvictionResponse eviction_response() {
+  return {.tracker_epoch = "ab",
+          .answers = {{EvictionReason::kNotNeeded, 3}},
+          .valid = std::chrono::milliseconds(5000)};
 }
 
 inline ReferenceRecord reference_record() { return {"llama:v1", digest("m"), 1, 2}; }
@@ -215,6 +234,10 @@ void for_each(Visitor visitor) {
   visitor(prefetch_status());
   visitor(node_list());
   visitor(status_report());
+  visitor(eviction_request());
+  visitor(eviction_response());
+  visitor(Verdict{"9f01", digest("b"), std::string(64, 'a'), "gpu-9", true});
+  visitor(VerdictResponse{"ab", true});
   visitor(VersionInfo{"shoal-tracker", "0.1.0", 1, "ab", 5});
 }
 

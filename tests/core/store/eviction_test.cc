@@ -150,7 +150,7 @@ TEST(Writeback, DoesNotKeepAForgottenFileOpen) {
   EXPECT_EQ(other.use_count(), 2);
 }
 
-TEST_F(StoreEviction, NeverTakesPinnedOpenedGuardedOrFetchedBlobs) {
+TEST_F(StoreEviction, NeverTakesPinnedOpenedNotChosenOrFetchedBlobs) {
   open();
   const SampleBlob pinned = make(1, 2);
   ASSERT_TRUE(store_->pin(pinned.digest(), "model"));
@@ -160,9 +160,13 @@ TEST_F(StoreEviction, NeverTakesPinnedOpenedGuardedOrFetchedBlobs) {
   const SampleBlob fetched = sample_blob(2 * kPiece, 4);
   auto fetching = create(fetched);
   std::vector<Digest> asked;
-  store_->set_eviction_guard([&](const BlobInfo& info) {
-    asked.push_back(info.digest);
-    return info.digest == guarded.digest();
+  store_->set_eviction_chooser([&](std::span<const BlobInfo> in_order, std::uint64_t) {
+    EvictionChoice choice;
+    for (const BlobInfo& info : in_order) {
+      asked.push_back(info.digest);
+      if (info.digest != guarded.digest()) choice.blobs.push_back(info.digest);
+    }
+    return choice;
   });
   auto full = store_->create(sample_blob(3 * kPiece, 5).table, Reservation::kFull);
   ASSERT_FALSE(full);
@@ -175,6 +179,36 @@ TEST_F(StoreEviction, NeverTakesPinnedOpenedGuardedOrFetchedBlobs) {
   fetching.reset();
   EXPECT_TRUE(store_->create(sample_blob(3 * kPiece, 5).table, Reservation::kFull));
   EXPECT_FALSE(stored(fetched));
+}
+
+TEST_F(StoreEviction, OffersTheChooserWhatCouldGoOldestFirstAndTellsWhatWent) {
+  open();
+  const SampleBlob a = make(1);
+  const SampleBlob b = make(2);
+  const SampleBlob c = make(3);
+  std::vector<Digest> offered;
+  std::uint64_t wanted = 0;
+  store_->set_eviction_chooser([&](std::span<const BlobInfo> in_order, std::uint64_t bytes) {
+    for (const BlobInfo& info : in_order) offered.push_back(info.digest);
+    wanted = bytes;
+    return EvictionChoice{.blobs = {b.digest()}};
+  });
+  const SampleBlob d = make(4);
+  EXPECT_EQ(offered, (std::vector<Digest>{a.digest(), b.digest(), c.digest()}));
+  EXPECT_EQ(wanted, 3 * kPiece);
+  EXPECT_TRUE(stored(a) && stored(c) && stored(d));
+  EXPECT_FALSE(stored(b));
+  EXPECT_EQ(listener_.evicted, std::vector<Digest>{b.digest()});
+}
+
+TEST_F(StoreEviction, AChoiceThatHasLapsedRemovesNothing) {
+  open();
+  const SampleBlob a = make(1);
+  EXPECT_TRUE(
+      store_->evict({.blobs = {a.digest()}, .until = std::chrono::steady_clock::now()}).empty());
+  EXPECT_TRUE(stored(a));
+  EXPECT_EQ(store_->evict({.blobs = {a.digest()}}), std::vector<Digest>{a.digest()});
+  EXPECT_FALSE(stored(a));
 }
 
 TEST_F(StoreEviction, ReadersOfAnEvictedBlobKeepCompleteBytes) {

@@ -26,9 +26,14 @@ class RecordingListener final : public BlobListener {
     std::lock_guard lock(mutex_);
     lost.emplace_back(blob, some);
   }
+  void blob_evicted(const content::Digest& blob) override {
+    std::lock_guard lock(mutex_);
+    evicted.push_back(blob);
+  }
 
   std::vector<std::pair<content::Digest, content::PieceRange>> ready;
   std::vector<std::pair<content::Digest, content::PieceSet>> lost;
+  std::vector<content::Digest> evicted;
   int completions = 0;
 
  private:
