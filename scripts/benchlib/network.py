@@ -13,6 +13,11 @@ from benchlib.report import BenchFailure, parse_rate
 
 _NETNS = "/run/netns"
 
+# The wires are simulated by the processors that the nodes need too: so what crosses them does it in large
+# units, as between network cards that cut packets themselves. BBR sends in many small bursts, each a timer
+# interrupt; Reno, which Debian's CUBIC equals at these delays, is the other one that a namespace may choose.
+_TCP = {"tcp_congestion_control": "reno", "tcp_min_tso_segs": 32}
+
 
 def _run(*words):
     done = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -124,6 +129,8 @@ class Network:
         _run("ip", "-n", namespace, "link", "set", "lo", "up")
         _run("ip", "-n", namespace, "link", "set", "eth0", "up")
         _run("ip", "-n", self._switch, "link", "set", port, "master", "br0", "up")
+        for setting, value in _TCP.items():
+            node.run("sh", "-c", f"echo {value} > /proc/sys/net/ipv4/{setting}")
         self._nodes[name] = node
         self.set_rate(name, self._rates[name])
 
