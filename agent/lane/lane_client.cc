@@ -15,6 +15,8 @@ namespace {
 constexpr std::size_t kBulkPipeline = 4;
 constexpr std::size_t kMaxUrgent = 4;
 constexpr std::chrono::milliseconds kIdle{30'000};
+// A peer counts for the sharing of threads for so long after a fetch.
+constexpr std::chrono::seconds kLately{2};
 
 std::string key_of(const PeerAddress& peer) { return peer.node + "@" + peer.lane.str(); }
 
@@ -127,25 +129,35 @@ LaneClient::LaneClient(LaneThreads& threads, Options options, Report report) {
 
 LaneClient::~LaneClient() = default;
 
-LaneClient::Worker& LaneClient::worker_of(const PeerAddress& peer) {
-  return *workers_[std::hash<std::string>()(key_of(peer)) % workers_.size()];
+LaneClient::Worker& LaneClient::next_worker(const PeerAddress& peer) {
+  const auto now = std::chrono::steady_clock::now();
+  std::string key = key_of(peer);
+  const std::size_t first = std::hash<std::string>()(key);
+  Peer& entry = peers_[std::move(key)];
+  entry.last_fetch = now;
+  std::erase_if(peers_,
+                [now](const auto& known) { return known.second.last_fetch < now - kLately; });
+  const std::size_t share = std::max<std::size_t>(1, workers_.size() / peers_.size());
+  return *workers_[(first + entry.fetches++ % share) % workers_.size()];
 }
 
 void LaneClient::fetch(Transfer transfer, const PeerAddress& peer) {
-  Worker& worker = worker_of(peer);
+  Worker& worker = next_worker(peer);
   worker.thread().post([&worker, transfer = std::move(transfer), peer]() mutable {
     worker.fetch(std::move(transfer), peer);
   });
 }
 
 void LaneClient::cancel(swarm::RequestId id, const PeerAddress& peer) {
-  Worker& worker = worker_of(peer);
-  worker.thread().post([&worker, id, peer] { worker.cancel(id, peer); });
+  for (auto& worker : workers_) {
+    worker->thread().post([worker = worker.get(), id, peer] { worker->cancel(id, peer); });
+  }
 }
 
 void LaneClient::drop_peer(const PeerAddress& peer) {
-  Worker& worker = worker_of(peer);
-  worker.thread().post([&worker, peer] { worker.drop_peer(peer); });
+  for (auto& worker : workers_) {
+    worker->thread().post([worker = worker.get(), peer] { worker->drop_peer(peer); });
+  }
 }
 
 Task<void> LaneClient::stop() {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "agent/lane/lane_threads.h"
@@ -19,8 +20,10 @@ class TlsContext;
 
 namespace shoal::agent {
 
-// One bulk connection per peer, kept, with at most 4 requests on it; urgent transfers get
-// connections of their own, kept for kUrgentIdle. A peer's connections live on one lane thread.
+// One bulk connection per peer, kept, with at most 4 requests on it. While fewer peers than lane
+// threads are fetched from, a peer's requests are dealt to several connections, one on each of its
+// share of the threads: one thread cannot hash what one fast peer sends. Urgent transfers get
+// connections of their own, kept for kUrgentIdle.
 //
 // Thread: fetch, cancel, drop_peer and stop on the control thread; `report` is called on lane
 // threads. Lifetime: borrows the threads; stop() must have ended before destruction.
@@ -55,9 +58,15 @@ class LaneClient {
  private:
   class Worker;
 
-  Worker& worker_of(const PeerAddress& peer);
+  struct Peer {
+    std::chrono::steady_clock::time_point last_fetch;
+    std::size_t fetches = 0;
+  };
+
+  Worker& next_worker(const PeerAddress& peer);
 
   std::vector<std::unique_ptr<Worker>> workers_;  // one per lane thread
+  std::unordered_map<std::string, Peer> peers_;   // fetched from lately
 };
 
 }  // namespace shoal::agent

@@ -293,8 +293,8 @@ Task<std::optional<LaneConnection::Failure>> LaneConnection::read_body(http::Str
     std::span<std::byte> space = receiver.space();
     std::size_t got = buffer_.take(space);
     if (got == 0) {
-      auto read = co_await stream->read_gathered(space, missing,
-                                                 Deadline::after(options_.silence_limit));
+      auto read =
+          co_await stream->read_gathered(space, missing, Deadline::after(options_.silence_limit));
       if (!read) co_return Failure{outcome_of_stream(read.error().code()), read.error().str()};
       if (*read == 0) {
         co_return Failure{Outcome::kShort,

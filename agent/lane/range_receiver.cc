@@ -8,11 +8,11 @@
 namespace shoal::agent {
 namespace {
 
-// The buffer holds whole pieces and about this much: small enough to stay in the second-level cache
-// between receiving, hashing and writing.
-constexpr std::size_t kBufferSize = 512 * 1024;
+// The buffer holds whole pieces and about this much: more costs cache between receiving, hashing and
+// writing, less costs system calls and idle lanes of the hasher.
+constexpr std::size_t kBufferSize = 1024 * 1024;
 // What one read may bring, for the same reason.
-constexpr std::size_t kMaxSpace = 256 * 1024;
+constexpr std::size_t kMaxSpace = 512 * 1024;
 constexpr std::size_t kPage = 4096;
 
 std::size_t buffer_size(const content::BlobLayout& layout, content::PieceRange pieces) {

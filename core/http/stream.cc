@@ -29,7 +29,7 @@ constexpr std::size_t kSendfileChunk = 8 << 20;
 constexpr std::size_t kEncryptChunk = 256 << 10;
 constexpr std::size_t kPage = 4096;
 // How much is gathered before a reader of a long body is woken.
-constexpr std::uint64_t kGatherBytes = 128 << 10;
+constexpr std::uint64_t kGatherBytes = 512 << 10;
 
 bool would_block(int errno_value) { return errno_value == EAGAIN || errno_value == EWOULDBLOCK; }
 

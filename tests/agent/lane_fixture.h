@@ -93,8 +93,9 @@ class Reports {
 class ClientEnd {
  public:
   explicit ClientEnd(std::shared_ptr<http::TlsContext> tls = nullptr,
-                     std::chrono::milliseconds silence_limit = std::chrono::seconds(10))
-      : threads_(2),
+                     std::chrono::milliseconds silence_limit = std::chrono::seconds(10),
+                     std::size_t threads = 1)
+      : threads_(threads),
         client_(threads_, {"asker", std::move(tls), silence_limit}, reports.receiver()) {}
   ~ClientEnd() {
     stop();

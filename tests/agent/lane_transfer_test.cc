@@ -1,6 +1,7 @@
 // The lane's two ends against each other, plain and with TLS.
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,44 @@ TEST_P(LaneTransfer, MovesWholeBlobsOfEverySize) {
     EXPECT_EQ(client.reports.pieces_of(id), blob.layout().piece_count());
     EXPECT_TRUE(holds(*stored, blob));
   }
+}
+
+std::size_t open_sockets() {
+  std::size_t count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    count += std::filesystem::read_symlink(entry, gone).string().starts_with("socket:");
+  }
+  return count;
+}
+
+TEST_P(LaneTransfer, AFewPeersShareAllThreadsManyHaveOneEach) {
+  const TestBlob blob = make_blob(12 * 64 * kKiB, 9);
+  from_.full(blob);
+  auto stored = to_.empty(blob);
+  std::vector<std::unique_ptr<ServerEnd>> servers;
+  for (int i = 0; i < 3; ++i) {
+    servers.push_back(std::make_unique<ServerEnd>(*from_, server_options()));
+  }
+  ClientEnd client(tls("asker"), std::chrono::seconds(10), 3);
+  std::uint32_t id = 0;
+  auto fetch_two = [&](const ServerEnd& server) {
+    for (int i = 0; i < 2; ++i, ++id) {
+      client.fetch(id, stored, {PieceIndex(id), 1}, server.peer());
+    }
+    for (std::uint32_t n = id - 2; n < id; ++n) {
+      EXPECT_EQ(client.reports.end_of(n).outcome, Outcome::kFinished);
+    }
+  };
+  const std::size_t before = open_sockets();
+  fetch_two(*servers[0]);
+  const std::size_t alone = open_sockets();
+  fetch_two(*servers[1]);
+  fetch_two(*servers[2]);
+  const std::size_t all = open_sockets();
+  // Both ends of each connection are ours.
+  EXPECT_EQ(alone - before, 2u * 2);
+  EXPECT_EQ(all - alone, 2u * 2);
 }
 
 TEST_P(LaneTransfer, ManySmallRequestsOfSeveralBlobsShareOneConnection) {

@@ -1,11 +1,11 @@
-// The ends of a BitTorrent transfer with libtorrent as it is packaged: the baseline of scripts/bench
-// lane and swarm.
+// The ends of a BitTorrent transfer with libtorrent as it is packaged: the baseline of
+// scripts/bench lane and swarm.
 //
 //   libtorrent_ends make --data FILE --piece-length N --torrent FILE     a v2 torrent of one file
 //   libtorrent_ends seed --torrent FILE --dir DIR --listen A:P --settings FILE --variant NAME
 //   libtorrent_ends leech --torrent FILE --dir DIR --listen A:P --peers A:P[,A:P…]
 //                         --settings FILE --variant NAME [--stay]
-//        prints {"seconds":S,"cpu":C,"finished":seconds since 1970}; with --stay it seeds from then on
+//        prints {"seconds":S,"cpu":C,"finished":seconds since 1970}; with --stay it then seeds
 #include <signal.h>
 #include <sys/resource.h>
 
