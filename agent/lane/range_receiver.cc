@@ -8,8 +8,8 @@
 namespace shoal::agent {
 namespace {
 
-// The buffer holds whole pieces and about this much: more costs cache between receiving, hashing and
-// writing, less costs system calls and idle lanes of the hasher.
+// The buffer holds whole pieces and about this much: more costs cache between receiving, hashing
+// and writing, less costs system calls and idle lanes of the hasher.
 constexpr std::size_t kBufferSize = 1024 * 1024;
 // What one read may bring, for the same reason.
 constexpr std::size_t kMaxSpace = 512 * 1024;
