@@ -121,10 +121,10 @@ Task<Status> HavePoller::poll() {
   }
   // The first poll asks without waiting: it also shows that the peer is there.
   milliseconds wait = up_ ? kWait : milliseconds(0);
-  http::Request request = http::Request::get(
-      "/v1/have", {{"wait", std::to_string(wait.count())},
-                   {"gather", std::to_string(listener_.gather().count())},
-                   {"blobs", std::move(blobs)}});
+  http::Request request =
+      http::Request::get("/v1/have", {{"wait", std::to_string(wait.count())},
+                                      {"gather", std::to_string(listener_.gather().count())},
+                                      {"blobs", std::move(blobs)}});
   if (!options_.tls) request.headers.add(std::string(http::kNodeHeader), options_.node);
   auto answer =
       co_await client_->request(std::move(request), Deadline::after(wait + kAnswerMargin));

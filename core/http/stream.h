@@ -73,9 +73,9 @@ class Stream {
   // the end of the stream.
   Task<Result<std::size_t>> read_some(std::span<std::byte> out, Deadline deadline);
 
-  // The same, for a part of a body of which `coming` bytes (not 0) are still to come, the peer said:
-  // lets them gather, so that a slow connection does not cost a wake-up for each packet. Gives what
-  // is there after kGatherTime in any case.
+  // The same, for a part of a body of which `coming` bytes (not 0) are still to come, the peer
+  // said: lets them gather, so that a slow connection does not cost a wake-up for each packet.
+  // Gives what is there after kGatherTime in any case.
   Task<Result<std::size_t>> read_gathered(std::span<std::byte> out, std::uint64_t coming,
                                           Deadline deadline);
   static constexpr std::chrono::milliseconds kGatherTime{100};

@@ -258,9 +258,9 @@ class Downloads {
   bool complete(BlobId blob) const;
   // The pieces of `blob` that are had.
   content::PieceSet pieces(BlobId blob) const;
-  // How long each peer shall gather what it has to tell into one message. A message costs as much as
-  // a small request, so all peers together send a bounded number of them; at the start and near the
-  // end, when everybody waits for the same few pieces, news is worth more than that.
+  // How long each peer shall gather what it has to tell into one message. A message costs as much
+  // as a small request, so all peers together send a bounded number of them; at the start and near
+  // the end, when everybody waits for the same few pieces, news is worth more than that.
   Duration news_interval() const;
   Explanation explain(BlobId blob, Time now) const;
   std::vector<SourceStatus> sources() const;
