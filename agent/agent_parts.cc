@@ -97,7 +97,7 @@ AgentParts::AgentParts(Executor executor, const Settings& settings,
             return link_.evictions(std::move(request), deadline);
           },
           [this](const content::Digest& blob) -> std::string {
-            return library_->names_stored_files(blob) ? "its model's files are here" : "";
+            return library_->goes_with_stored_files(blob) ? "its model's files are here" : "";
           }),
       catalogue_(executor, tracker_of(settings, tls_)),
       inventory_(board_, link_.report()),

@@ -154,12 +154,20 @@ std::vector<std::string> Library::references_of(const content::Digest& blob) con
   return {out.begin(), out.end()};
 }
 
-bool Library::names_stored_files(const content::Digest& manifest) const {
-  std::shared_ptr<const Model> model = find(manifest);
-  return model && std::any_of(model->manifest.files.begin(), model->manifest.files.end(),
-                              [&](const content::ModelFile& file) {
-                                return file.size > 0 && store_.info(file.digest).has_value();
-                              });
+bool Library::goes_with_stored_files(const content::Digest& blob) const {
+  std::vector<std::shared_ptr<const Model>> models;
+  {
+    std::lock_guard lock(mutex_);
+    for (const auto& [digest, model] : models_) {
+      if (digest == blob || model->manifest.config.digest == blob) models.push_back(model);
+    }
+  }
+  return std::any_of(models.begin(), models.end(), [this](const auto& model) {
+    return std::any_of(model->manifest.files.begin(), model->manifest.files.end(),
+                       [this](const content::ModelFile& file) {
+                         return file.size > 0 && store_.info(file.digest).has_value();
+                       });
+  });
 }
 
 Status Library::forget(const std::string& reference) {

@@ -60,9 +60,9 @@ class Library {
   // Names that pin a manifest which is here, with it.
   std::vector<std::pair<std::string, content::Digest>> pins() const;
 
-  // Whether it is the manifest of a model some of whose files are here: without it nobody here
-  // could name them.
-  bool names_stored_files(const content::Digest& manifest) const;
+  // Whether it is the manifest or the config of a model some of whose files are here: without the
+  // one nobody here could name them, without the other this is no copy of the model.
+  bool goes_with_stored_files(const content::Digest& blob) const;
 
   // Every blob of the model once: manifest, config, files.
   static std::vector<content::Digest> blobs(const Model& model);

@@ -197,6 +197,7 @@ class Blob : public std::enable_shared_from_this<Blob> {
   void uncharge(const std::vector<content::PieceIndex>& pieces);
   void settle(content::PieceRange pieces, const std::vector<content::PieceIndex>& charged);
   std::uint64_t bytes_of(const std::vector<content::PieceIndex>& pieces) const;
+  std::uint64_t bytes_in(const content::PieceSet& pieces) const;
   std::uint32_t publish(content::PieceRange pieces);
   Result<std::shared_ptr<UniqueFd>> writable_file();
   Status start_inode(const content::PieceSet& pieces);
@@ -232,7 +233,9 @@ class Blob : public std::enable_shared_from_this<Blob> {
   mutable std::mutex mutex_;
   std::shared_ptr<UniqueFd> write_fd_;  // guarded by mutex_; null while durable
   content::PieceSet charged_;           // guarded by mutex_: pieces whose bytes are counted
-  content::PieceSet unchecked_;         // guarded by mutex_: perhaps in the file, see recheck()
+  // Guarded by mutex_: charged, but set aside in the budget alone, as the file system cannot do it.
+  content::PieceSet owed_;
+  content::PieceSet unchecked_;  // guarded by mutex_: perhaps in the file, see recheck()
 };
 
 }  // namespace shoal::store

@@ -26,9 +26,11 @@ Blob::Blob(std::shared_ptr<StoreContext> context, std::shared_ptr<BlobAccount> a
       source_(meta.in_place),
       synced_(table_.layout().piece_count()),
       charged_(table_.layout().piece_count()),
+      owed_(table_.layout().piece_count()),
       unchecked_(table_.layout().piece_count()) {}
 
 Blob::~Blob() {
+  context_->budget.written(bytes_in(owed_));
   context_->writeback.forget(read_fd_);
   if (inodes_.empty()) return;
   // Whoever still has it mapped, without a lease, must not miss a later taking back.
@@ -54,6 +56,7 @@ Status Blob::start(const PieceSet& trusted) {
   const PieceSet ready = source_ ? PieceSet::full(count) : trusted;
   synced_ = ready;
   synced_count_ = ready.count();
+  bool reserved = true;
   if (!ready.all()) {
     auto file = writable_file();
     if (!file) return fail(file.error());
@@ -62,10 +65,11 @@ Status Blob::start(const PieceSet& trusted) {
     if (st->size != layout().size()) SHOAL_TRY(fs.set_size((*file)->get(), layout().size()));
     if (reservation_ == Reservation::kFull) {
       // A reservation that was not on the disk yet when the power went is made again.
-      auto reserved = reserve_space(fs, directory_, (*file)->get(), layout().size());
-      if (!reserved && reserved.error().code() != Errc::kUnavailable) {
+      auto again = reserve_space(fs, directory_, (*file)->get(), layout().size());
+      reserved = again.has_value();
+      if (!again && again.error().code() != Errc::kUnavailable) {
         log::warn("space of a blob cannot be reserved again",
-                  {{"blob", digest().str()}, {"err", reserved.error()}});
+                  {{"blob", digest().str()}, {"err", again.error()}});
       }
     }
     // Whatever the file holds outside the record has to be hashed before it counts.
@@ -79,13 +83,10 @@ Status Blob::start(const PieceSet& trusted) {
   }
   if (!source_) {
     charged_ = reservation_ == Reservation::kFull ? PieceSet::full(count) : ready | unchecked_;
+    if (!reserved) owed_ = charged_ - (ready | unchecked_);
+    context_->budget.set_aside(bytes_in(owed_));
   }
-  std::uint64_t used = 0;
-  for (auto run = charged_.next_run(PieceIndex(0)); !run.empty();
-       run = charged_.next_run(run.end())) {
-    used += layout().range_of(run).length;
-  }
-  account_->used = used;
+  account_->used = bytes_in(charged_);
   account_->failed = false;
   account_->durable = ready.all();
   account_->have_count = ready.count();
@@ -128,6 +129,14 @@ Result<std::shared_ptr<UniqueFd>> Blob::writable_file() {
   return write_fd_;
 }
 
+std::uint64_t Blob::bytes_in(const PieceSet& pieces) const {
+  std::uint64_t bytes = 0;
+  for (auto run = pieces.next_run(PieceIndex(0)); !run.empty(); run = pieces.next_run(run.end())) {
+    bytes += layout().range_of(run).length;
+  }
+  return bytes;
+}
+
 std::uint64_t Blob::bytes_of(const std::vector<PieceIndex>& pieces) const {
   std::uint64_t bytes = 0;
   for (PieceIndex piece : pieces) bytes += layout().piece_size(piece);
@@ -157,6 +166,11 @@ void Blob::uncharge(const std::vector<PieceIndex>& pieces) {
 void Blob::settle(PieceRange pieces, const std::vector<PieceIndex>& charged) {
   std::lock_guard lock(mutex_);
   context_->budget.written(bytes_of(charged));
+  if (!owed_.none()) {
+    for (PieceIndex piece : pieces) {
+      if (owed_.reset(piece)) context_->budget.written(layout().piece_size(piece));
+    }
+  }
   if (charged_.contains(pieces)) return;
   // Another thread charged a piece, failed to write it and took the charge back; we wrote it.
   for (PieceIndex piece : pieces) {

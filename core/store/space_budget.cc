@@ -44,6 +44,12 @@ Status SpaceBudget::charge(std::uint64_t bytes) {
   return {};
 }
 
+void SpaceBudget::set_aside(std::uint64_t bytes) {
+  std::lock_guard lock(mutex_);
+  unwritten_ += bytes;
+  allowance_ = 0;
+}
+
 void SpaceBudget::written(std::uint64_t bytes) {
   std::lock_guard lock(mutex_);
   SHOAL_CHECK(bytes <= unwritten_, "written more than was charged");

@@ -23,6 +23,9 @@ class SpaceBudget {
   // them, or release() when they were not written after all.
   // Errors: no_space, saying which limit, how full it is and what can be done; nothing is counted.
   Status charge(std::uint64_t bytes);
+  // `bytes` of what is counted already do not lie in the file system yet, nor are they set aside
+  // there: others may not use them. Ends with written().
+  void set_aside(std::uint64_t bytes);
   // The file system's free space shows `bytes` charged before.
   void written(std::uint64_t bytes);
   // Charged but never written.

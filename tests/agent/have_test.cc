@@ -123,6 +123,23 @@ TEST_F(HaveBoardTest, AWaitingPollIsAnsweredByNewsAndGathersThem) {
   EXPECT_LE(answers, 4) << "no answer without news";
 }
 
+TEST_F(HaveBoardTest, TheAskerSaysHowLongNewsGather) {
+  set(kBlob, {PieceIndex(0), 1});
+  RawClient client(port());
+  std::uint64_t version = entries(ask(client, item(kBlob, 0)))[0].version;
+  std::thread news([&] {
+    // Three times more than what is gathered by default; the first so late that the poll waits.
+    for (std::uint32_t i = 1; i < 4; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(i == 1 ? 500 : 60));
+      server_.on_board([&](HaveBoard& board) { board.add(kBlob, {PieceIndex(i), 1}); });
+    }
+  });
+  auto got = entries(client.get("/v1/have?wait=30000&gather=1000&blobs=" + item(kBlob, version)));
+  news.join();
+  ASSERT_EQ(got.size(), 1u);
+  EXPECT_EQ(got[0].added, (std::vector<PieceRange>{{PieceIndex(1), 3}}));
+}
+
 TEST_F(HaveBoardTest, APollWithoutNewsEndsEmptyAfterItsTime) {
   set(kBlob, {PieceIndex(0), 1});
   RawClient client(port());
@@ -176,6 +193,7 @@ TEST_F(HaveBoardTest, RefusesMalformedQueries) {
   }
   EXPECT_EQ(client.get("/v1/have?wait=soon&blobs=" + many).status, 400);
   EXPECT_EQ(client.get("/v1/have?wait=5s&blobs=" + many).status, 400);
+  EXPECT_EQ(client.get("/v1/have?gather=soon&blobs=" + many).status, 400);
   EXPECT_EQ(client.get("/v1/have?wait=-5&blobs=" + many).status, 200);
 }
 

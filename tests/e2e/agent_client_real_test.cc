@@ -85,11 +85,26 @@ class RealAgent : public ::testing::Test {
                                  at("tracker")},
         folder_ / "tracker.log");
     agent_ = std::make_unique<Program>(
-        std::vector<std::string>{
-            SHOAL_AGENT, "--insecure", "--tracker", "http://" + tracker, "--node-id", "n1",
-            "--store", at("store"), "--runtime", at("runtime"), "--socket", at("sock"),
-            "--lane-listen", "127.0.0.1:" + std::to_string(free_port()), "--admin-listen",
-            "127.0.0.1:" + std::to_string(free_port()), "--free-space-floor", "0"},
+        std::vector<std::string>{SHOAL_AGENT,
+                                 "--insecure",
+                                 "--tracker",
+                                 "http://" + tracker,
+                                 "--node-id",
+                                 "n1",
+                                 "--store",
+                                 at("store"),
+                                 "--runtime",
+                                 at("runtime"),
+                                 "--socket",
+                                 at("sock"),
+                                 "--lane-listen",
+                                 "127.0.0.1:" + std::to_string(free_port()),
+                                 "--admin-listen",
+                                 "127.0.0.1:" + std::to_string(free_port()),
+                                 "--free-space-floor",
+                                 "0",
+                                 "--replicas",
+                                 "0"},
         folder_ / "agent.log");
     for (int i = 0; i < 600; ++i) {
       Result<AgentStatus> status = client().status();
@@ -275,9 +290,9 @@ TEST_F(RealAgent, PublishRefusesWhatItHasNotRead) {
 
 TEST_F(RealAgent, GivesBackSoManyBytesAsAreAskedFor) {
   Client client = this->client();
-  // Nobody published these: nothing keeps them.
+  // Published, not pinned, and no copy has to stay (--replicas 0).
   for (char c : {'1', '2', '3'}) {
-    ingest(client, "g", std::string(300'000, c), IngestMode::kCopy);
+    publish(client, std::string("m/g:") + c, std::string(300'000, c));
   }
   Result<GcResult> dry = client.gc(true, 400'000);
   ASSERT_TRUE(dry) << dry.error().str();
