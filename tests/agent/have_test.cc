@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <deque>
 #include <filesystem>
+#include <future>
 #include <iterator>
 #include <memory>
 #include <mutex>
@@ -123,21 +124,39 @@ TEST_F(HaveBoardTest, AWaitingPollIsAnsweredByNewsAndGathersThem) {
   EXPECT_LE(answers, 4) << "no answer without news";
 }
 
+Task<void> poll_board(HaveBoard* board, http::Request request, std::promise<std::string>* answer) {
+  auto response = co_await board->have(std::move(request), std::make_shared<LaneAsker>());
+  answer->set_value(std::move(response.body));
+}
+
+http::Request gathering(const std::string& milliseconds, const std::string& blobs) {
+  return http::Request::get("/v1/have",
+                            {{"wait", "30000"}, {"gather", milliseconds}, {"blobs", blobs}});
+}
+
 TEST_F(HaveBoardTest, TheAskerSaysHowLongNewsGather) {
   set(kBlob, {PieceIndex(0), 1});
   RawClient client(port());
   std::uint64_t version = entries(ask(client, item(kBlob, 0)))[0].version;
-  std::thread news([&] {
-    // Three times more than what is gathered by default; the first so late that the poll waits.
-    for (std::uint32_t i = 1; i < 4; ++i) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(i == 1 ? 500 : 60));
-      server_.on_board([&](HaveBoard& board) { board.add(kBlob, {PieceIndex(i), 1}); });
-    }
+  std::promise<std::string> patient;
+  std::promise<std::string> hasty;
+  std::unique_ptr<TaskGroup> polls;
+  server_.on_board([&](HaveBoard& board) {
+    polls = std::make_unique<TaskGroup>(server_.control().executor(), "polls");
+    polls->spawn("patient", poll_board(&board, gathering("1000", item(kBlob, version)), &patient));
+    polls->spawn("hasty", poll_board(&board, gathering("0", item(kBlob, version)), &hasty));
   });
-  auto got = entries(client.get("/v1/have?wait=30000&gather=1000&blobs=" + item(kBlob, version)));
-  news.join();
-  ASSERT_EQ(got.size(), 1u);
-  EXPECT_EQ(got[0].added, (std::vector<PieceRange>{{PieceIndex(1), 3}}));
+  auto added = [](std::promise<std::string>& answer) {
+    std::string body = answer.get_future().get();
+    auto told = swarm::decode_have(std::as_bytes(std::span(body)));
+    return told && told->size() == 1 ? (*told)[0].added : std::vector<PieceRange>();
+  };
+  server_.on_board([](HaveBoard& board) { board.add(kBlob, {PieceIndex(1), 1}); });
+  EXPECT_EQ(added(hasty), (std::vector<PieceRange>{{PieceIndex(1), 1}}));
+  server_.on_board([](HaveBoard& board) { board.add(kBlob, {PieceIndex(2), 1}); });
+  EXPECT_EQ(added(patient), (std::vector<PieceRange>{{PieceIndex(1), 2}}));
+  server_.control().run(polls->join());
+  server_.on_board([&](HaveBoard&) { polls.reset(); });
 }
 
 TEST_F(HaveBoardTest, APollWithoutNewsEndsEmptyAfterItsTime) {
