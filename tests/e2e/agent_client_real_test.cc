@@ -75,16 +75,16 @@ class Program {
 class RealAgent : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    folder_ = std::filesystem::temp_directory_path() / ("shoal-real-" + random_hex(6));
-    std::filesystem::create_directories(folder_);
+    suite_folder = std::filesystem::temp_directory_path() / ("shoal-real-" + random_hex(6));
+    std::filesystem::create_directories(suite_folder);
     const std::string tracker = "127.0.0.1:" + std::to_string(free_port());
-    const auto at = [](const char* name) { return (folder_ / name).string(); };
-    tracker_ = std::make_unique<Program>(
+    const auto at = [](const char* name) { return (suite_folder / name).string(); };
+    suite_tracker = std::make_unique<Program>(
         std::vector<std::string>{SHOAL_TRACKER, "--listen", tracker, "--admin-listen",
                                  "127.0.0.1:" + std::to_string(free_port()), "--data",
                                  at("tracker")},
-        folder_ / "tracker.log");
-    agent_ = std::make_unique<Program>(
+        suite_folder / "tracker.log");
+    suite_agent = std::make_unique<Program>(
         std::vector<std::string>{SHOAL_AGENT,
                                  "--insecure",
                                  "--tracker",
@@ -105,37 +105,37 @@ class RealAgent : public ::testing::Test {
                                  "0",
                                  "--replicas",
                                  "0"},
-        folder_ / "agent.log");
+        suite_folder / "agent.log");
     for (int i = 0; i < 600; ++i) {
       Result<AgentStatus> status = client().status();
       if (status && status->tracker_connected) return;
       std::this_thread::sleep_for(milliseconds(50));
     }
-    std::ifstream log(folder_ / "agent.log");
+    std::ifstream log(suite_folder / "agent.log");
     FAIL() << "the agent is not registered: "
            << std::string(std::istreambuf_iterator<char>(log), {});
   }
   static void TearDownTestSuite() {
-    agent_.reset();
-    tracker_.reset();
+    suite_agent.reset();
+    suite_tracker.reset();
     std::error_code ignored;
-    std::filesystem::remove_all(folder_, ignored);
+    std::filesystem::remove_all(suite_folder, ignored);
   }
 
   static Client client() {
     Options options;
-    options.socket = folder_ / "sock";
+    options.socket = suite_folder / "sock";
     options.timeout = milliseconds(20'000);
     return Client(options);
   }
   static UniqueFd file(const std::string& name, const std::string& bytes) {
-    std::ofstream(folder_ / name, std::ios::binary) << bytes;
-    return UniqueFd(::open((folder_ / name).c_str(), O_RDONLY | O_CLOEXEC));
+    std::ofstream(suite_folder / name, std::ios::binary) << bytes;
+    return UniqueFd(::open((suite_folder / name).c_str(), O_RDONLY | O_CLOEXEC));
   }
   static IngestState ingest(Client& client, const std::string& name, const std::string& bytes,
                             IngestMode mode) {
     UniqueFd fd = file(name, bytes);
-    Result<std::string> job = client.start_ingest(fd.get(), mode, folder_ / name);
+    Result<std::string> job = client.start_ingest(fd.get(), mode, suite_folder / name);
     EXPECT_TRUE(job) << job.error().str();
     Result<IngestState> state = client.ingest(*job, milliseconds(20'000));
     EXPECT_TRUE(state) << state.error().str();
@@ -156,9 +156,9 @@ class RealAgent : public ::testing::Test {
     return *manifest;
   }
 
-  inline static std::filesystem::path folder_;
-  inline static std::unique_ptr<Program> tracker_;
-  inline static std::unique_ptr<Program> agent_;
+  inline static std::filesystem::path suite_folder;
+  inline static std::unique_ptr<Program> suite_tracker;
+  inline static std::unique_ptr<Program> suite_agent;
 };
 
 TEST_F(RealAgent, SaysWhoItIs) {
@@ -209,8 +209,8 @@ TEST_F(RealAgent, TakesFilesInAndGivesThemOut) {
 
 TEST_F(RealAgent, AnIngestThatCannotBeSaysWhy) {
   Client client = this->client();
-  UniqueFd folder(::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  Result<std::string> job = client.start_ingest(folder.get(), IngestMode::kCopy, folder_);
+  UniqueFd folder(::open(suite_folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  Result<std::string> job = client.start_ingest(folder.get(), IngestMode::kCopy, suite_folder);
   ASSERT_TRUE(job) << job.error().str();
   Result<IngestState> state = client.ingest(*job, milliseconds(20'000));
   ASSERT_TRUE(state) << state.error().str();
