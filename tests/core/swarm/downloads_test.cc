@@ -116,7 +116,8 @@ TEST(Downloads, ManyPeersGatherTheirNewsUnlessItIsTheStartOrTheEnd) {
   EXPECT_EQ(agent.downloads.news_interval(), milliseconds(20));
   for (int i = 0; i < 10; ++i) {
     agent.decide_after(milliseconds(100));
-    agent.finish(agent.running.begin()->second);
+    const StartRequest first = agent.running.begin()->second;
+    agent.finish(first);
   }
   EXPECT_EQ(agent.downloads.news_interval(), milliseconds(160));
   std::uint32_t last = agent.layout.piece_count() - 1;
