@@ -2,13 +2,10 @@
 """What copies are kept, and which are believed: stores that are too small, pins that end with their model,
 statements that lie."""
 
-import contextlib
 import hashlib
 import json
 import os
-import shutil
 import sys
-import tempfile
 import threading
 import unittest
 import urllib.error
@@ -16,23 +13,14 @@ import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "scripts"))
-from benchlib import Nginx, Supervisor, free_ports, wait_until  # noqa: E402
+from benchlib import Nginx, free_ports, wait_until  # noqa: E402
 from benchlib.fleet import Fleet  # noqa: E402
+from e2e_case import FleetCase  # noqa: E402
 
 MB = 1_000_000
 
 
-class CopiesTest(unittest.TestCase):
-    def setUp(self):
-        self.stack = contextlib.ExitStack()
-        self.addCleanup(self.stack.close)
-        self.work = Path(tempfile.mkdtemp(prefix="shoal-e2e-"))
-        self.work.chmod(0o755)  # nginx reads it as another user
-        self.runtime = Path(tempfile.mkdtemp(prefix="shoal-e2e-", dir="/dev/shm"))
-        self.stack.callback(shutil.rmtree, self.runtime, True)
-        self.stack.callback(shutil.rmtree, self.work, True)
-        self.programs = self.stack.enter_context(Supervisor(self.work / "logs"))
-
+class CopiesTest(FleetCase):
     def model(self, name, size):
         directory = self.work / name
         directory.mkdir()
