@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <future>
 #include <iterator>
+#include <latch>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -124,7 +125,10 @@ TEST_F(HaveBoardTest, AWaitingPollIsAnsweredByNewsAndGathersThem) {
   EXPECT_LE(answers, 4) << "no answer without news";
 }
 
-Task<void> poll_board(HaveBoard* board, http::Request request, std::promise<std::string>* answer) {
+// `asked` counts the polls that wait on the board as soon as its thread is free again.
+Task<void> poll_board(HaveBoard* board, http::Request request, std::latch* asked,
+                      std::promise<std::string>* answer) {
+  asked->count_down();
   auto response = co_await board->have(std::move(request), std::make_shared<LaneAsker>());
   answer->set_value(std::move(response.body));
 }
@@ -140,12 +144,18 @@ TEST_F(HaveBoardTest, TheAskerSaysHowLongNewsGather) {
   std::uint64_t version = entries(ask(client, item(kBlob, 0)))[0].version;
   std::promise<std::string> patient;
   std::promise<std::string> hasty;
+  std::latch asked(2);
   std::unique_ptr<TaskGroup> polls;
   server_.on_board([&](HaveBoard& board) {
     polls = std::make_unique<TaskGroup>(server_.control().executor(), "polls");
-    polls->spawn("patient", poll_board(&board, gathering("1000", item(kBlob, version)), &patient));
-    polls->spawn("hasty", poll_board(&board, gathering("0", item(kBlob, version)), &hasty));
+    auto poll = [&](const char* name, const char* gather, std::promise<std::string>* answer) {
+      polls->spawn(name,
+                   poll_board(&board, gathering(gather, item(kBlob, version)), &asked, answer));
+    };
+    poll("patient", "1000", &patient);
+    poll("hasty", "0", &hasty);
   });
+  asked.wait();
   auto added = [](std::promise<std::string>& answer) {
     std::string body = answer.get_future().get();
     auto told = swarm::decode_have(std::as_bytes(std::span(body)));
