@@ -92,7 +92,10 @@ void Downloads::Impl::want(BlobId id, content::PieceRange pieces, Class cls, Tim
   SHOAL_CHECK(blob, "want of an unknown blob");
   pieces = clip(blob->layout, pieces);
   if (pieces.empty() || blob->have.contains(blob->layout, pieces)) return;
-  if (!blob->wanted()) blob->progress = blob->news = now_;
+  if (!blob->wanted()) {
+    blob->progress = blob->news = now_;
+    blob->tried = kNever;
+  }
   if (tracker_lost_ == Time::min()) tracker_lost_ = now_;
   if (is_urgent(cls)) {
     auto same = [&](const Urgent& u) {

@@ -108,8 +108,9 @@ class Downloads::Impl {
     Time origin_ask_at = Time::min();
     bool origin_taken = false;  // nothing was free: the next ask names what we lack
 
-    Time progress;  // when a piece was last verified, or wanting began
-    Time news;      // when a piece that no peer had was last seen
+    Time progress;        // when a piece was last verified, or wanting began
+    Time news;            // when a piece that no peer had was last seen
+    Time tried = kNever;  // when a source or a lease was first asked for it, since it is wanted
     bool stall_reported = false;
     bool unrestricted = false;  // the rack rule starved it
     std::deque<Explanation::Failure> failures;
@@ -154,6 +155,10 @@ class Downloads::Impl {
     Time progress;
   };
   static constexpr std::size_t kFailuresKept = 8;  // per blob
+  // The plan's window in seconds of the present rate: what is under way at one time in the swarm.
+  static constexpr double kPlanSeconds = 3.0;
+  // Runs from the first missing one on that a plan is thought to wait for.
+  static constexpr std::uint32_t kPlanHead = 64;
   static constexpr std::uint32_t kNoSlot = 0xffff'ffff;
 
   struct Urgent {
@@ -161,6 +166,10 @@ class Downloads::Impl {
     content::PieceRange pieces;
     Class cls;
     Time deadline;
+  };
+  struct RunSpan {
+    std::uint32_t first;
+    std::uint32_t end;
   };
   struct PlanStep {
     BlobId blob;
@@ -230,6 +239,10 @@ class Downloads::Impl {
   std::uint64_t crumb() const;
   std::uint64_t request_size(const Peer& peer) const;
   std::uint32_t plan_head(const PlanStep& step, const Blob& blob) const;
+  // Calls visit(blob id, blob, runs) for what of the plan is fetched now, in order, until it
+  // returns false.
+  template <typename Visit>
+  void visit_plan(Visit visit);
 
   // downloads_urgent.cc
   void fill_urgent();
@@ -314,5 +327,27 @@ class Downloads::Impl {
 
   friend class Downloads;
 };
+
+template <typename Visit>
+void Downloads::Impl::visit_plan(Visit visit) {
+  auto window = static_cast<std::uint64_t>(total_rate_ * kPlanSeconds /
+                                           static_cast<double>(content::kRunLength));
+  window = std::max<std::uint64_t>(window, options_.plan_window);
+  bool head = true;
+  for (std::size_t i = plan_cursor_; i < plan_.size() && window != 0; ++i) {
+    const PlanStep& step = plan_[i];
+    const Blob& blob = blobs_[step.blob.value()];
+    std::uint32_t end = blob.layout.run_of(step.pieces.end() - 1).value() + 1;
+    std::uint32_t run = plan_head(step, blob);
+    if (run == end) {
+      if (head) plan_cursor_ = i + 1;
+      continue;
+    }
+    head = false;
+    auto stop = static_cast<std::uint32_t>(std::min<std::uint64_t>(end, run + window));
+    if (!visit(step.blob, blob, RunSpan{run, stop})) return;
+    window -= stop - run;
+  }
+}
 
 }  // namespace shoal::swarm

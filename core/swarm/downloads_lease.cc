@@ -69,13 +69,13 @@ void Downloads::Impl::lease_granted(LeaseKind kind, BlobId id,
     }
   }
   if (kind == LeaseKind::kRack) {
+    // In the order of the ask: what was passed over is another's, what comes after the last grant
+    // was not reached.
+    content::PieceIndex last = pieces.empty() ? content::PieceIndex(0) : pieces.back().first;
     for (content::PieceRange range : rack_asked_) {
-      std::uint32_t end = blob->layout.run_of(range.end() - 1).value();
-      for (std::uint32_t run = blob->layout.run_of(range.first).value(); run <= end; ++run) {
-        if (blob->tracked && !lease.any(run)) {
-          blob->rack_taken[0][run / 64] |= 1ULL << (run % 64);
-        }
-      }
+      std::uint32_t run = blob->layout.run_of(range.first).value();
+      if (blob->tracked && !lease.any(run)) blob->rack_taken[0][run / 64] |= 1ULL << (run % 64);
+      if (range.contains(last)) break;
     }
     rack_asked_.clear();
   }
@@ -195,6 +195,7 @@ void Downloads::Impl::ask_origin() {
     }
     if (!found) return false;
     origin_ask_open_ = true;
+    blob.tried = std::min(blob.tried, now_);
     out_.push_back(AskLease{std::move(ask)});
     return true;
   };
@@ -217,19 +218,26 @@ void Downloads::Impl::ask_rack() {
   }
   if (outstanding >= kRackLease || active_.empty()) return;
 
-  // Runs that somebody elsewhere has as a whole; when there are none, parts of runs.
-  bool parts = false;
-  auto try_blob = [&](BlobId id, std::uint32_t first_word) {
-    Blob& blob = blobs_[id.value()];
-    if (!blob.tracked || blob.unrestricted || blob.held) return false;
-    LeaseAsk ask{LeaseKind::kRack, id, kRackLease - outstanding, {}, false, false};
-    for (std::uint32_t i = 0; i < blob.words && ask.candidates.size() < kRackCandidates; ++i) {
-      std::uint32_t word =
-          first_word + i < blob.words ? first_word + i : first_word + i - blob.words;
-      std::uint64_t there = parts ? blob.in_far_any[word] : blob.in_far[word];
-      std::uint64_t bits = blob.todo_word(word) & there & ~blob.in_near[word] &
-                           ~blob.rack_lease.any_word(word) & ~blob.origin_lease.any_word(word) &
-                           ~blob.rack_taken[0][word] & ~blob.rack_taken[1][word];
+  // Adds what is looked for, from the word of run `near` on, in the classes from `first_class` on.
+  // Either runs that somebody elsewhere has as a whole, or, as `parts`, those that nobody has so.
+  auto look = [&](LeaseAsk& ask, RunSpan runs, std::uint32_t near, std::size_t first_class,
+                  bool parts) {
+    const Blob& blob = blobs_[ask.blob.value()];
+    const std::uint32_t first_word = runs.first / 64;
+    const std::uint32_t words = (runs.end + 63) / 64 - first_word;
+    const std::uint32_t begin = std::min(near / 64 - first_word, words - 1);
+    for (std::uint32_t i = 0; i < words && ask.candidates.size() < kRackCandidates; ++i) {
+      std::uint32_t word = first_word + (begin + i < words ? begin + i : begin + i - words);
+      std::uint64_t there = parts ? blob.in_far_any[word] & ~blob.in_far[word] : blob.in_far[word];
+      std::uint64_t wanted = 0;
+      for (std::size_t c = first_class; c < kBulk; ++c) {
+        if (!blob.todo[c].empty()) wanted |= blob.todo[c][word];
+      }
+      std::uint64_t bits = wanted & there & ~blob.in_near[word] & ~blob.rack_lease.any_word(word) &
+                           ~blob.origin_lease.any_word(word) & ~blob.rack_taken[0][word] &
+                           ~blob.rack_taken[1][word];
+      if (word * 64 < runs.first) bits &= ~0ULL << (runs.first - word * 64);
+      if (runs.end - word * 64 < 64) bits &= (1ULL << (runs.end - word * 64)) - 1;
       // From a random place on: the others of this rack look at the same runs.
       std::uint64_t turned = i == 0 ? bits & (~0ULL << random_.below(64)) : bits;
       if (turned == 0) turned = bits;
@@ -238,24 +246,43 @@ void Downloads::Impl::ask_rack() {
         ask.candidates.push_back(blob.layout.pieces_of_run(content::RunIndex(run)));
       }
     }
+  };
+  auto make_ask = [&](BlobId id) {
+    return LeaseAsk{LeaseKind::kRack, id, kRackLease - outstanding, {}, false, false};
+  };
+  auto send = [&](LeaseAsk ask) {
     if (ask.candidates.empty()) return false;
     rack_ask_open_ = true;
     rack_asked_ = ask.candidates;
+    Blob& blob = blobs_[ask.blob.value()];
+    blob.tried = std::min(blob.tried, now_);
     out_.push_back(AskLease{std::move(ask)});
     return true;
   };
-  for (int pass = 0; pass < 2; ++pass, parts = true) {
-    for (std::size_t i = plan_cursor_; i < plan_.size(); ++i) {
-      const Blob& blob = blobs_[plan_[i].blob.value()];
-      // Near the head, but not all of a rack at the same runs.
-      auto head =
-          plan_head(plan_[i], blob) / 64 + static_cast<std::uint32_t>(random_.below(kPlanSpread));
-      if (try_blob(plan_[i].blob, std::min(head, blob.words - 1))) return;
-    }
+  auto open = [](const Blob& blob) { return blob.tracked && !blob.unrestricted && !blob.held; };
+
+  for (bool parts : {false, true}) {
+    // Of a plan what is fetched now: an import of what comes much later keeps from those before it.
+    bool asked = false;
+    visit_plan([&](BlobId id, const Blob& blob, RunSpan runs) {
+      if (!open(blob)) return true;
+      LeaseAsk ask = make_ask(id);
+      auto near = runs.first + static_cast<std::uint32_t>(random_.below(kPlanSpread)) * 64;
+      look(ask, runs, near, 0, parts);
+      asked = send(std::move(ask));
+      return !asked;
+    });
+    if (asked) return;
     std::size_t begin = random_.below(active_.size());
     for (std::size_t i = 0; i < active_.size(); ++i) {
       BlobId id = active_[(begin + i) % active_.size()];
-      if (try_blob(id, static_cast<std::uint32_t>(random_.below(blobs_[id.value()].words)))) return;
+      const Blob& blob = blobs_[id.value()];
+      if (!open(blob)) continue;
+      LeaseAsk ask = make_ask(id);
+      RunSpan runs{0, blob.layout.run_count()};
+      auto near = static_cast<std::uint32_t>(random_.below(runs.end));
+      look(ask, runs, near, bulk_index(Class::kPrefetch), parts);
+      if (send(std::move(ask))) return;
     }
   }
 }

@@ -16,8 +16,6 @@ constexpr double kRequestSeconds = 0.008;
 constexpr double kLongRequestSeconds = 0.012;
 // With less than this in flight, at the present rate, a download starves.
 constexpr double kStarvedSeconds = 0.02;
-// The plan's window in seconds of the present rate: what is under way at one time in the swarm.
-constexpr double kPlanSeconds = 3.0;
 // When all classes together have been given this much, the past counts half.
 constexpr std::uint64_t kShareMemory = 256 * kMiB;
 
@@ -157,24 +155,19 @@ void Downloads::Impl::gather(std::size_t cls, PeerId, const Peer& peer) {
     }
     return;
   }
-  auto window = static_cast<std::uint64_t>(total_rate_ * kPlanSeconds /
-                                           static_cast<double>(content::kRunLength));
-  window = std::max<std::uint64_t>(window, options_.plan_window);
-  bool head = true;
-  for (std::size_t i = plan_cursor_; i < plan_.size() && window != 0; ++i) {
-    const PlanStep& step = plan_[i];
-    const Blob& blob = blobs_[step.blob.value()];
-    std::uint32_t end = blob.layout.run_of(step.pieces.end() - 1).value() + 1;
-    std::uint32_t run = plan_head(step, blob);
-    if (run == end) {
-      if (head) plan_cursor_ = i + 1;
-      continue;
+  // What may come from this peer only under a lease is taken wherever the lease is: its holder must
+  // not sit on it until the window has come there.
+  for (BlobId id : open_[cls]) {
+    const Blob& blob = blobs_[id.value()];
+    bool leased = blob.rack_lease.count() != 0 || blob.origin_lease.count() != 0;
+    if (leased && restricted(blob, peer)) {
+      gather_words(id, blob, cls, peer, 0, blob.layout.run_count());
     }
-    head = false;
-    auto stop = static_cast<std::uint32_t>(std::min<std::uint64_t>(end, run + window));
-    gather_words(step.blob, blob, cls, peer, run, stop);
-    window -= stop - run;
   }
+  visit_plan([&](BlobId id, const Blob& blob, RunSpan runs) {
+    if (!restricted(blob, peer)) gather_words(id, blob, cls, peer, runs.first, runs.end);
+    return true;
+  });
 }
 
 void Downloads::Impl::gather_words(BlobId id, const Blob& blob, std::size_t cls, const Peer& peer,
@@ -378,6 +371,7 @@ void Downloads::Impl::start(BlobId id, content::PieceRange pieces, Source source
       for (auto& bytes : served_) bytes /= 2;
     }
   }
+  blob.tried = std::min(blob.tried, now_);
   ++counters_.requests;
   if (request.hedge) ++counters_.hedges;
   out_.push_back(StartRequest{RequestId(std::uint64_t{request.generation} << 32 | slot), id, pieces,

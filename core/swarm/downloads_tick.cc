@@ -94,7 +94,10 @@ void Downloads::Impl::check_requests() {
 }
 
 bool Downloads::Impl::starved(const Blob& blob) const {
-  return now_ - std::max(blob.progress, blob.news) >= options_.blob_stall / kStarvedPart;
+  // A file that waits for its turn behind others was not tried yet.
+  if (blob.tried == kNever) return false;
+  Time last = std::max({blob.progress, blob.news, blob.tried});
+  return now_ - last >= options_.blob_stall / kStarvedPart;
 }
 
 void Downloads::Impl::check_stalls() {

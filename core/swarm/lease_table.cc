@@ -355,7 +355,10 @@ LeaseTable::Answer LeaseTable::ask(NodeId id, const LeaseAsk& ask, Time now) {
     bytes = std::min(bytes, std::max(least, open / (2 * readers)));
   }
   std::uint64_t pieces = std::max<std::uint64_t>(1, bytes / blob->layout.piece_length());
-  Grant grant{node, ask.blob, ask.kind, pieces, now, ask.starved, &answer.granted};
+  // A run whose parts lie in two racks is not passed on as a whole by either: whoever reads one
+  // soon gets all of it.
+  bool whole_runs = ask.bytes >= content::kRunLength;
+  Grant grant{node, ask.blob, ask.kind, pieces, now, ask.starved, whole_runs, &answer.granted};
   if (origin && ask.candidates.empty()) take_in_order(grant, *blob);
   for (PieceRange candidate : ask.candidates) {
     candidate = clip(blob->layout, candidate);
@@ -373,6 +376,8 @@ LeaseTable::Answer LeaseTable::ask(NodeId id, const LeaseAsk& ask, Time now) {
 
 // Grants what is free of `from`, in order.
 void LeaseTable::take(Grant& grant, Blob& blob, PieceRange from) {
+  const std::uint32_t per_run = blob.layout.pieces_per_run();
+  if (grant.whole_runs && grant.left != 0 && grant.left < per_run) grant.left = per_run;
   Scope& rack = rack_scope(blob, grant.node->rack);
   bool origin = grant.kind == LeaseKind::kOrigin;
   Scope& scope = origin ? blob.fleet : rack;
@@ -497,7 +502,7 @@ std::vector<PieceRange> LeaseTable::announce_lease(NodeId id, LeaseKind kind, Bl
     }
     own->second.progress = std::max(own->second.progress, now);
   }
-  Grant grant{node, blob_id, kind, blob->layout.piece_count(), now, false, &out};
+  Grant grant{node, blob_id, kind, blob->layout.piece_count(), now, false, false, &out};
   for (PieceRange named : pieces) {
     named = clip(blob->layout, named);
     if (!named.empty()) take(grant, *blob, named);

@@ -153,6 +153,7 @@ class LeaseTable {
     std::uint64_t left;  // pieces
     Time now;
     bool even_if_present;
+    bool whole_runs;  // goes on to the end of a run
     std::vector<content::PieceRange>* out;
   };
   // Who holds leases of one origin.

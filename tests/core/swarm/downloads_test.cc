@@ -4,92 +4,19 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <map>
 
 #include "core/base/random.h"
 #include "core/base/units.h"
+#include "tests/core/swarm/agent_by_hand.h"
 
 namespace shoal::swarm {
 namespace {
 
-using content::BlobLayout;
 using content::PieceIndex;
 using content::PieceRange;
 using content::PieceSet;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-constexpr BlobId kBlob{0};
-constexpr PeerInfo kNear{Locality::kRack, 1};
-constexpr PeerInfo kFarAway{Locality::kZone, 2};
-
-// One agent whose actions are carried out by hand.
-struct Agent {
-  Time now = Time(seconds(1000));
-  BlobLayout layout;
-  Downloads downloads;
-  std::map<std::uint64_t, StartRequest> running;
-  std::vector<Action> last;
-  std::vector<LeaseAsk> asked;
-  std::vector<PeerId> banned;
-  std::size_t stalls = 0;
-  std::size_t silent = 0;  // requests cancelled because their source sent nothing
-
-  explicit Agent(std::uint64_t size, Downloads::Options options = {}, std::uint64_t seed = 1)
-      : layout(size), downloads(options, seed) {
-    downloads.add_blob(kBlob, layout, 77, PieceSet(layout.piece_count()), true, now);
-  }
-  void want_all(Class cls = Class::kPrefetch) {
-    downloads.want(kBlob, layout.all_pieces(), cls, kNever, now);
-  }
-  std::vector<StartRequest> decide() {
-    last.clear();
-    asked.clear();
-    downloads.decide(now, last);
-    std::vector<StartRequest> started;
-    for (const Action& action : last) {
-      if (const auto* start = std::get_if<StartRequest>(&action)) {
-        started.push_back(*start);
-        EXPECT_TRUE(running.emplace(start->id.value(), *start).second);
-      } else if (const auto* lease = std::get_if<AskLease>(&action)) {
-        asked.push_back(lease->ask);
-      } else if (const auto* ban = std::get_if<BanPeer>(&action)) {
-        banned.push_back(ban->peer);
-      } else if (std::get_if<ReportStall>(&action)) {
-        ++stalls;
-      } else if (const auto* cancel = std::get_if<CancelRequest>(&action)) {
-        silent += cancel->stalled ? 1 : 0;
-        if (running.erase(cancel->id.value()) != 0) {
-          downloads.request_ended(cancel->id, Outcome::kCancelled, {}, now);
-        }
-      }
-    }
-    return started;
-  }
-  std::vector<StartRequest> decide_after(Duration wait) {
-    now += wait;
-    return decide();
-  }
-  void finish(const StartRequest& request) {
-    downloads.pieces_verified(request.id, request.pieces, now);
-    end(request, Outcome::kFinished);
-  }
-  void end(const StartRequest& request, Outcome outcome, Duration retry = {}) {
-    if (running.erase(request.id.value()) == 0) return;
-    downloads.request_ended(request.id, outcome, retry, now);
-  }
-  Explanation explain() { return downloads.explain(kBlob, now); }
-};
-
-// Carries everything out, each round 20 ms later, until complete; false if it does not get there.
-bool fetch_all(Agent& agent, int rounds = 5000) {
-  for (int i = 0; i < rounds && !agent.downloads.complete(kBlob); ++i) {
-    agent.decide_after(milliseconds(20));
-    auto running = agent.running;
-    for (const auto& [id, request] : running) agent.finish(request);
-  }
-  return agent.downloads.complete(kBlob);
-}
 
 TEST(Downloads, FetchesEachPieceOnceFromPeersThatHaveIt) {
   Agent agent(100 * kMiB + 5);
@@ -159,114 +86,6 @@ TEST(Downloads, PipelinesNoMoreThanFourRequestsOfAtMostSixteenMebibytes) {
   }
   EXPECT_LE(largest, 16 * kMiB);
   EXPECT_GE(largest, 8 * kMiB) << "a fast source gets large requests";
-}
-
-TEST(Downloads, ReadsTheOriginOnlyUnderALease) {
-  Agent agent(64 * kMiB);
-  agent.downloads.tracker_up(agent.now);
-  agent.want_all();
-  EXPECT_TRUE(agent.decide().empty());
-  ASSERT_EQ(agent.asked.size(), 1u);
-  EXPECT_EQ(agent.asked[0].kind, LeaseKind::kOrigin);
-  EXPECT_EQ(agent.explain().wait, Explanation::Wait::kLease);
-  EXPECT_TRUE(agent.decide_after(milliseconds(50)).empty());
-  EXPECT_TRUE(agent.asked.empty()) << "one ask at a time";
-  PieceRange lease{PieceIndex(128), 16};
-  agent.downloads.lease_granted(LeaseKind::kOrigin, kBlob, {&lease, 1}, agent.now);
-  PieceSet read(agent.layout.piece_count());
-  for (int i = 0; i < 10; ++i) {
-    for (const StartRequest& request : agent.decide_after(milliseconds(5))) {
-      EXPECT_TRUE(request.source.is_origin());
-      read.set_range(request.pieces);
-      agent.finish(request);
-    }
-  }
-  EXPECT_EQ(read.count(), 16u);
-  EXPECT_TRUE(read.contains(lease));
-  EXPECT_TRUE(agent.downloads.leases().empty()) << "what is read is no longer held";
-}
-
-TEST(Downloads, ARefusedLeaseIsAskedForAgainAfterTheRetryTime) {
-  Agent agent(64 * kMiB);
-  agent.downloads.tracker_up(agent.now);
-  agent.want_all();
-  agent.decide();
-  agent.downloads.lease_denied(LeaseKind::kOrigin, kBlob, LeaseRefusal::kBusy, seconds(3),
-                               agent.now);
-  agent.decide_after(milliseconds(2900));
-  EXPECT_TRUE(agent.asked.empty());
-  agent.decide_after(milliseconds(200));
-  EXPECT_EQ(agent.asked.size(), 1u);
-}
-
-TEST(Downloads, PiecesEnterARackOnlyUnderARackLease) {
-  Agent agent(64 * kMiB);
-  agent.downloads.tracker_up(agent.now);
-  agent.want_all();
-  agent.downloads.peer_up(PeerId(0), kNear, agent.now);
-  agent.downloads.peer_up(PeerId(1), kFarAway, agent.now);
-  agent.downloads.peer_has_all(PeerId(1), kBlob, agent.now);
-  EXPECT_TRUE(agent.decide().empty());
-  auto ask = std::find_if(agent.asked.begin(), agent.asked.end(),
-                          [](const LeaseAsk& a) { return a.kind == LeaseKind::kRack; });
-  ASSERT_NE(ask, agent.asked.end());
-  ASSERT_FALSE(ask->candidates.empty());
-  EXPECT_EQ(agent.explain().wait, Explanation::Wait::kRack);
-  std::vector<PieceRange> granted = {ask->candidates.front()};
-  agent.downloads.lease_granted(LeaseKind::kRack, kBlob, granted, agent.now);
-  auto started = agent.decide();
-  ASSERT_FALSE(started.empty());
-  for (const StartRequest& request : started) {
-    EXPECT_EQ(request.source, Source::of(PeerId(1)));
-    EXPECT_GE(request.pieces.first, granted[0].first);
-    EXPECT_LE(request.pieces.end(), granted[0].end());
-  }
-}
-
-TEST(Downloads, ARackRuleThatStarvesTheDownloadIsLifted) {
-  Agent agent(8 * kMiB);
-  agent.downloads.tracker_up(agent.now);
-  agent.want_all();
-  agent.downloads.peer_up(PeerId(0), kNear, agent.now);
-  agent.downloads.peer_up(PeerId(1), kFarAway, agent.now);
-  agent.downloads.peer_has_all(PeerId(1), kBlob, agent.now);
-  for (int i = 0; i < 45; ++i) EXPECT_TRUE(agent.decide_after(milliseconds(100)).empty());
-  std::size_t started = 0;
-  for (int i = 0; i < 10; ++i) started += agent.decide_after(milliseconds(100)).size();
-  EXPECT_GT(started, 0u);
-}
-
-TEST(Downloads, WithoutNearPeersTheRackRuleDoesNotApply) {
-  Agent agent(8 * kMiB);
-  agent.downloads.tracker_up(agent.now);
-  agent.want_all();
-  agent.downloads.peer_up(PeerId(1), kFarAway, agent.now);
-  agent.downloads.peer_has_all(PeerId(1), kBlob, agent.now);
-  EXPECT_TRUE(fetch_all(agent));
-}
-
-TEST(Downloads, WithoutATrackerOneNodeAtATimeReadsTheOrigin) {
-  // Three agents that know one another; each run has one of rank 0.
-  std::array<std::uint64_t, 3> keys = {node_key("a"), node_key("b"), node_key("c")};
-  PieceSet read(BlobLayout(256 * kMiB).piece_count());
-  for (std::size_t self = 0; self < 3; ++self) {
-    Agent agent(256 * kMiB, {.node_key = keys[self]});
-    agent.downloads.tracker_up(agent.now);
-    agent.want_all();
-    for (std::uint32_t i = 0; i < 3; ++i) {
-      if (i != self) agent.downloads.peer_up(PeerId(i), {Locality::kRack, keys[i]}, agent.now);
-    }
-    agent.decide();
-    agent.downloads.tracker_down(agent.now);
-    for (int i = 0; i < 18; ++i) {
-      for (const StartRequest& request : agent.decide_after(milliseconds(100))) {
-        EXPECT_EQ(read.count(request.pieces), 0u) << "read by two nodes";
-        read.set_range(request.pieces);
-        agent.finish(request);
-      }
-    }
-    EXPECT_GT(agent.downloads.counters().bytes_origin, 0u);
-  }
 }
 
 TEST(Downloads, APeerThatSendsBadBytesIsBannedAndItsPiecesComeFromOthers) {
@@ -356,24 +175,6 @@ TEST(Downloads, AFaultMayCrossRacks) {
   agent.downloads.peer_has_all(PeerId(1), kBlob, agent.now);
   agent.downloads.want(kBlob, {PieceIndex(3), 1}, Class::kFault, kNever, agent.now);
   EXPECT_EQ(agent.decide().size(), 1u);
-}
-
-TEST(Downloads, APlanIsFetchedInItsOrderWithinAWindow) {
-  Agent agent(8 * kGiB, {.plan_window = 8});
-  agent.want_all(Class::kPlan);
-  agent.downloads.peer_up(PeerId(0), kNear, agent.now);
-  agent.downloads.peer_has_all(PeerId(0), kBlob, agent.now);
-  std::uint32_t head = 0;
-  for (int i = 0; i < 60; ++i) {
-    for (const StartRequest& request : agent.decide_after(milliseconds(300))) {
-      if (request.source.is_origin()) continue;
-      EXPECT_LT(agent.layout.run_of(request.pieces.first).value(), head + 8 + 300);
-      agent.finish(request);
-    }
-    PieceSet have = agent.downloads.pieces(kBlob);
-    head = have.all() ? head : agent.layout.run_of(*have.first_missing()).value();
-  }
-  EXPECT_GT(head, 0u);
 }
 
 TEST(Downloads, HeldBlobsAreNotRequestedExceptForFaults) {

@@ -62,6 +62,16 @@ TEST_F(LeaseTableTest, TwoLesseesReadDifferentRuns) {
   EXPECT_EQ(ask(1, kMiB).granted[0].first, first[0].end());
 }
 
+TEST_F(LeaseTableTest, WhoReadsARunOrMoreGetsWholeRuns) {
+  up(1), up(2, 1), up(3, 1);
+  EXPECT_EQ(ask(1, 5 * kMiB).granted.back().end(), PieceIndex(2 * 64));
+  PieceRange run{PieceIndex(0), 64};
+  PieceRange later{PieceIndex(10 * 64), 64};
+  EXPECT_EQ(ask(2, 5 * kMiB, LeaseKind::kRack, {run, later}).granted, (std::vector{run, later}));
+  // A slow reader keeps nobody waiting for as much.
+  EXPECT_EQ(ask(3, kMiB).granted[0].count, 16u);
+}
+
 TEST_F(LeaseTableTest, OnlySoManyReadOneOriginSpreadOverRacks) {
   LeaseTable few({.lessees_per_origin = 4}, now - seconds(60));
   few.add_blob(kBlob, layout, kOrigin);
