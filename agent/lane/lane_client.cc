@@ -1,6 +1,7 @@
 #include "agent/lane/lane_client.h"
 
 #include <algorithm>
+#include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <unordered_map>
@@ -28,10 +29,16 @@ class LaneClient::Worker {
   Worker(IoThread& thread, Options options, Report report)
       : thread_(thread),
         options_(std::move(options)),
-        report_(std::move(report)),
+        report_([this, report = std::move(report)](TransferEvent event) {
+          if (event.kind == TransferEvent::Kind::kEnded) --load_;
+          report(std::move(event));
+        }),
         tasks_(thread.executor(), "lane-client") {}
 
   IoThread& thread() { return thread_; }
+
+  // Transfers that were given to it and have not ended. Any thread.
+  std::atomic<std::size_t>& load() { return load_; }
 
   void fetch(Transfer transfer, const PeerAddress& peer) {
     if (stopped_) return;
@@ -118,6 +125,7 @@ class LaneClient::Worker {
   const Report report_;
   TaskGroup tasks_;
   std::unordered_map<std::string, Peer> peers_;
+  std::atomic<std::size_t> load_ = 0;
   bool stopped_ = false;
 };
 
@@ -129,20 +137,25 @@ LaneClient::LaneClient(LaneThreads& threads, Options options, Report report) {
 
 LaneClient::~LaneClient() = default;
 
+// Of the threads that are this peer's share the one with the least to do.
 LaneClient::Worker& LaneClient::next_worker(const PeerAddress& peer) {
   const auto now = std::chrono::steady_clock::now();
   std::string key = key_of(peer);
   const std::size_t first = std::hash<std::string>()(key);
-  Peer& entry = peers_[std::move(key)];
-  entry.last_fetch = now;
-  std::erase_if(peers_,
-                [now](const auto& known) { return known.second.last_fetch < now - kLately; });
-  const std::size_t share = std::max<std::size_t>(1, workers_.size() / peers_.size());
-  return *workers_[(first + entry.fetches++ % share) % workers_.size()];
+  last_fetch_[std::move(key)] = now;
+  std::erase_if(last_fetch_, [now](const auto& known) { return known.second < now - kLately; });
+  const std::size_t share = std::max<std::size_t>(1, workers_.size() / last_fetch_.size());
+  Worker* best = nullptr;
+  for (std::size_t i = 0; i < share; ++i) {
+    Worker& worker = *workers_[(first + i) % workers_.size()];
+    if (best == nullptr || worker.load() < best->load()) best = &worker;
+  }
+  return *best;
 }
 
 void LaneClient::fetch(Transfer transfer, const PeerAddress& peer) {
   Worker& worker = next_worker(peer);
+  ++worker.load();
   worker.thread().post([&worker, transfer = std::move(transfer), peer]() mutable {
     worker.fetch(std::move(transfer), peer);
   });

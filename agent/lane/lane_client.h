@@ -58,15 +58,11 @@ class LaneClient {
  private:
   class Worker;
 
-  struct Peer {
-    std::chrono::steady_clock::time_point last_fetch;
-    std::size_t fetches = 0;
-  };
-
   Worker& next_worker(const PeerAddress& peer);
 
   std::vector<std::unique_ptr<Worker>> workers_;  // one per lane thread
-  std::unordered_map<std::string, Peer> peers_;   // fetched from lately
+  // Of the peers that were fetched from lately.
+  std::unordered_map<std::string, std::chrono::steady_clock::time_point> last_fetch_;
 };
 
 }  // namespace shoal::agent

@@ -8,11 +8,9 @@
 namespace shoal::agent {
 namespace {
 
-// The buffer holds whole pieces and about this much: more costs cache between receiving, hashing
-// and writing, less costs system calls and idle lanes of the hasher.
-constexpr std::size_t kBufferSize = 1024 * 1024;
-// What one read may bring, for the same reason.
-constexpr std::size_t kMaxSpace = 512 * 1024;
+// The buffer holds whole pieces and about this much, and one read may fill it: the sender fills the
+// socket's buffer meanwhile, and the longer both work in turn the fewer are their wake-ups.
+constexpr std::size_t kBufferSize = 4 << 20;
 constexpr std::size_t kPage = 4096;
 
 std::size_t buffer_size(const content::BlobLayout& layout, content::PieceRange pieces) {
@@ -66,7 +64,7 @@ void RangeReceiver::begin_batch(content::PieceIndex first) {
 
 std::span<std::byte> RangeReceiver::space() {
   std::size_t batch_size = blob_->layout().range_of(batch_).length;
-  return buffer_.subspan(end_, std::min(batch_size - end_, kMaxSpace));
+  return buffer_.subspan(end_, batch_size - end_);
 }
 
 Result<content::PieceRange> RangeReceiver::filled(std::size_t count) {

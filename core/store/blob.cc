@@ -140,7 +140,11 @@ Result<std::uint32_t> Blob::write_and_publish(PieceRange pieces, std::span<const
     if (!file) return fail(describe(file.error()));
     auto charged = charge(pieces);
     if (!charged) return fail(describe(charged.error()));
-    if (auto written = context_->fs.pwrite((*file)->get(), bytes, range.offset); !written) {
+    auto written = [&] {
+      std::lock_guard one(write_mutex_);
+      return context_->fs.pwrite((*file)->get(), bytes, range.offset);
+    }();
+    if (!written) {
       uncharge(*charged);
       return fail(describe(written.error()));
     }

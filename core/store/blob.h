@@ -230,6 +230,9 @@ class Blob : public std::enable_shared_from_this<Blob> {
   std::vector<std::unique_ptr<ReadyWriter>> inodes_;  // guarded by sync_mutex_
   std::string ready_path_;                            // guarded by sync_mutex_
 
+  // File systems let one write at a file at a time: who sleeps here would spin there.
+  std::mutex write_mutex_;
+
   mutable std::mutex mutex_;
   std::shared_ptr<UniqueFd> write_fd_;  // guarded by mutex_; null while durable
   content::PieceSet charged_;           // guarded by mutex_: pieces whose bytes are counted

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from benchlib.report import BenchFailure
 _TICKS = os.sysconf("SC_CLK_TCK")
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
+_PORTS = (10240, 32768)  # below the kernel's range for outgoing connections
 
 
 def _die_with_parent():
@@ -51,17 +53,19 @@ def rss_anon(pid):
 
 
 def free_ports(count=1, host="127.0.0.1"):
-    """TCP ports that nobody listened on a moment ago, all different."""
-    sockets = []
-    try:
-        for _ in range(count):
-            s = socket.socket()
-            sockets.append(s)
-            s.bind((host, 0))
-        return [s.getsockname()[1] for s in sockets]
-    finally:
-        for s in sockets:
-            s.close()
+    """TCP ports that nobody listens on, all different, and none that the kernel gives to an outgoing
+    connection before their user has started."""
+    ports = []
+    candidates = random.sample(range(*_PORTS), _PORTS[1] - _PORTS[0])
+    while len(ports) < count:
+        with socket.socket() as s:
+            try:
+                s.bind((host, candidates[len(ports)]))
+            except OSError:
+                del candidates[len(ports)]
+            else:
+                ports.append(candidates[len(ports)])
+    return ports
 
 
 def wait_until(what, condition, timeout, interval=0.02):

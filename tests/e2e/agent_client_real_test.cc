@@ -31,16 +31,17 @@ using std::chrono::milliseconds;
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
 
+// Below the kernel's range for outgoing connections, one of which could take the port meanwhile.
 std::uint16_t free_port() {
-  UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  auto* raw = reinterpret_cast<sockaddr*>(&address);
-  EXPECT_EQ(::bind(fd.get(), raw, size), 0);
-  EXPECT_EQ(::getsockname(fd.get(), raw, &size), 0);
-  return ntohs(address.sin_port);
+  for (;;) {
+    auto port = static_cast<std::uint16_t>(10240 + random_u64() % 20000);
+    UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(port);
+    if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0) return port;
+  }
 }
 
 class Program {
