@@ -277,9 +277,10 @@ Task<std::optional<LaneConnection::Failure>> LaneConnection::read_body(http::Str
                                                                        Order* order) {
   RangeReceiver receiver(order->transfer.blob, order->transfer.pieces, memory_);
   std::uint64_t missing = order->range.length;
-  auto last_report = std::chrono::steady_clock::now();
+  auto last_report = Clock::now();
   while (missing > 0) {
     if (order->cancelled) {
+      if (auto failure = store(*order, &receiver, &last_report)) co_return failure;
       if (missing > kDrainLimit) {
         replace_ = true;
         co_return Failure{Outcome::kCancelled, "cancelled"};
@@ -292,7 +293,10 @@ Task<std::optional<LaneConnection::Failure>> LaneConnection::read_body(http::Str
     }
     std::span<std::byte> space = receiver.space();
     std::size_t got = buffer_.take(space);
+    if (got == 0) got = stream->read_now(space);
     if (got == 0) {
+      // What is here must not wait for what is not.
+      if (auto failure = store(*order, &receiver, &last_report)) co_return failure;
       auto read =
           co_await stream->read_gathered(space, missing, Deadline::after(options_.silence_limit));
       if (!read) co_return Failure{outcome_of_stream(read.error().code()), read.error().str()};
@@ -303,23 +307,33 @@ Task<std::optional<LaneConnection::Failure>> LaneConnection::read_body(http::Str
       got = *read;
     }
     missing -= got;
-    content::PieceIndex first = receiver.verified().end();
-    auto pieces = receiver.filled(got);
-    if (!pieces) {
-      // Those before the one that failed.
-      content::PieceRange good{first, receiver.verified().end() - first};
-      if (!good.empty()) verified(*order, good);
-      bool bad_bytes = pieces.error().code() == Errc::kCorrupt;
-      co_return Failure{bad_bytes ? Outcome::kCorrupt : Outcome::kLocal, pieces.error().str()};
-    }
-    auto now = std::chrono::steady_clock::now();
-    if (!pieces->empty() || now - last_report >= kActiveInterval) {
-      last_report = now;
-      verified(*order, *pieces);
-    }
+    if (!receiver.filled(got)) continue;
+    if (auto failure = store(*order, &receiver, &last_report)) co_return failure;
   }
   end_first(Outcome::kFinished);
   co_return std::nullopt;
+}
+
+// Stores and reports the pieces that are complete; without any it reports now and then that bytes
+// arrive.
+std::optional<LaneConnection::Failure> LaneConnection::store(const Order& order,
+                                                             RangeReceiver* receiver,
+                                                             Clock::time_point* last_report) {
+  content::PieceIndex first = receiver->verified().end();
+  auto pieces = receiver->commit();
+  if (!pieces) {
+    // Those before the one that failed.
+    content::PieceRange good{first, receiver->verified().end() - first};
+    if (!good.empty()) verified(order, good);
+    bool bad_bytes = pieces.error().code() == Errc::kCorrupt;
+    return Failure{bad_bytes ? Outcome::kCorrupt : Outcome::kLocal, pieces.error().str()};
+  }
+  auto now = Clock::now();
+  if (!pieces->empty() || now - *last_report >= kActiveInterval) {
+    *last_report = now;
+    verified(order, *pieces);
+  }
+  return std::nullopt;
 }
 
 Task<Status> LaneConnection::discard(http::Stream* stream, std::uint64_t length) {

@@ -58,6 +58,7 @@ class LaneConnection {
   void close();
 
  private:
+  using Clock = std::chrono::steady_clock;
   struct Order {
     Transfer transfer;
     ByteRange range;
@@ -72,6 +73,8 @@ class LaneConnection {
   Task<void> write_requests(http::Stream* stream, Event* broken);
   Task<std::optional<Failure>> read_responses(http::Stream* stream);
   Task<std::optional<Failure>> read_body(http::Stream* stream, Order* order);
+  std::optional<Failure> store(const Order& order, RangeReceiver* receiver,
+                               Clock::time_point* last_report);
   Task<Status> discard(http::Stream* stream, std::uint64_t length);
 
   std::string request_text(const Order& order) const;

@@ -57,6 +57,7 @@ void RangeReceiver::begin_batch(content::PieceIndex first) {
   auto fit = static_cast<std::uint32_t>(buffer_.size() / layout.piece_length());
   batch_ = {first, std::min(fit, pieces_.end() - first)};
   end_ = 0;
+  hashed_ = 0;
   if (batch_.empty()) return;
   hashes_.resize(batch_.count);
   hasher_.begin(layout, batch_);
@@ -67,19 +68,22 @@ std::span<std::byte> RangeReceiver::space() {
   return buffer_.subspan(end_, batch_size - end_);
 }
 
-Result<content::PieceRange> RangeReceiver::filled(std::size_t count) {
-  const content::BlobLayout& layout = blob_->layout();
-  std::uint64_t batch_offset = layout.offset_of(batch_.first);
-  SHOAL_CHECK(count <= layout.range_of(batch_).length - end_,
-              "more bytes than there was space for");
+bool RangeReceiver::filled(std::size_t count) {
+  const std::uint64_t batch_size = blob_->layout().range_of(batch_).length;
+  SHOAL_CHECK(count <= batch_size - end_, "more bytes than there was space for");
   end_ += count;
-  std::uint32_t final_hashes = hasher_.advance(buffer_.first(end_), hashes_);
-  content::PieceRange complete{next_, batch_.first + final_hashes - next_};
+  hashed_ = hasher_.advance(buffer_.first(end_), hashes_);
+  return end_ == batch_size;
+}
+
+Result<content::PieceRange> RangeReceiver::commit() {
+  const content::BlobLayout& layout = blob_->layout();
+  content::PieceRange complete{next_, batch_.first + hashed_ - next_};
   if (complete.empty()) return complete;
   ByteRange bytes = layout.range_of(complete);
-  Result<std::uint32_t> stored =
-      blob_->commit(next_, buffer_.subspan(bytes.offset - batch_offset, bytes.length),
-                    std::span(hashes_).subspan(next_ - batch_.first, complete.count));
+  Result<std::uint32_t> stored = blob_->commit(
+      next_, buffer_.subspan(bytes.offset - layout.offset_of(batch_.first), bytes.length),
+      std::span(hashes_).subspan(next_ - batch_.first, complete.count));
   if (!stored) {
     // Good pieces before the one that failed are in the store: verified() tells of them.
     while (next_ != complete.end() && blob_->has(next_)) ++next_;

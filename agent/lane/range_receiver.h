@@ -37,7 +37,7 @@ class ReceiveBuffer {
 //
 //   while (!receiver.done()) {
 //     size_t n = read(fd, receiver.space());
-//     Result<PieceRange> verified = receiver.filled(n);
+//     if (receiver.filled(n)) Result<PieceRange> verified = receiver.commit();
 //   }
 class RangeReceiver {
  public:
@@ -45,15 +45,21 @@ class RangeReceiver {
   RangeReceiver(std::shared_ptr<store::Blob> blob, content::PieceRange pieces,
                 ReceiveBuffer& buffer);
 
-  // Where the next bytes belong: never empty before done(), never beyond the last piece.
+  // Where the next bytes belong: not empty before done(), unless the buffer is full; never beyond
+  // the last piece.
   std::span<std::byte> space();
 
-  // `count` bytes, at most space().size(), were put there. Returns the pieces that this completed,
-  // verified and ready; often none.
+  // `count` bytes, at most space().size(), were put there. True when the buffer is full, or holds
+  // the last byte: commit() has to follow.
+  bool filled(std::size_t count);
+
+  // Stores the pieces that have arrived as a whole. Many at a time cost less; but whoever waits for
+  // bytes does it before, so that what is here is not held up. Returns the pieces that are verified
+  // and ready now and were not before; perhaps none.
   // Errors: those of store::Blob::commit(). corrupt means that the source sent wrong bytes. After
   // an error the receiver is used up; the pieces before the one that failed stay, and verified()
   // has those that were not reported yet.
-  Result<content::PieceRange> filled(std::size_t count);
+  Result<content::PieceRange> commit();
 
   bool done() const { return next_ == pieces_.end(); }
   // Pieces verified so far, from the first on.
@@ -70,6 +76,7 @@ class RangeReceiver {
   std::vector<content::Hash32> hashes_;  // of the batch
   content::PieceIndex next_;             // the first piece not committed
   std::size_t end_ = 0;                  // bytes of the batch that have arrived
+  std::uint32_t hashed_ = 0;             // pieces of the batch whose hash is final
 };
 
 }  // namespace shoal::agent

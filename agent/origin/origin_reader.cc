@@ -150,7 +150,8 @@ TransferEvent OriginReader::read(const Transfer& transfer, const std::string& ur
       std::copy_n(bytes.begin(), count, space.begin());
       bytes = bytes.subspan(count);
       content::PieceIndex first = receiver.verified().end();
-      auto verified = receiver.filled(count);
+      receiver.filled(count);
+      auto verified = receiver.commit();
       if (!verified) {
         content::PieceRange good{first, receiver.verified().end() - first};
         if (!good.empty()) tell(good);

@@ -53,6 +53,7 @@ Error connection_error(const char* what, int errno_value) {
 // --- one try ---------------------------------------------------------------------------------
 
 Stream::Impl::Attempt Stream::Impl::try_read(std::span<std::byte> out) {
+  if (read_failure_) return {Attempt::Kind::kFailed, 0, read_failure_};
   if (ssl_) return try_read_tls(out);
   if (unix_) return try_read_unix(out);
   for (;;) {
@@ -125,6 +126,17 @@ void Stream::Impl::set_low_water(std::size_t bytes) {
   const int value = static_cast<int>(bytes);
   // If it fails, each packet wakes us.
   if (::setsockopt(fd(), SOL_SOCKET, SO_RCVLOWAT, &value, sizeof(value)) == 0) low_water_ = bytes;
+}
+
+std::size_t Stream::Impl::read_now(std::span<std::byte> out) {
+  assert_owner_thread();
+  const InUse in_use(&reading_);
+  if (readiness_->closed()) return 0;
+  Attempt attempt = try_read(out);
+  if (attempt.kind == Attempt::Kind::kFailed) read_failure_ = std::move(attempt.error);
+  if (attempt.kind != Attempt::Kind::kDone) return 0;
+  bytes_read_ += attempt.bytes;
+  return attempt.bytes;
 }
 
 // `coming`: how much will surely come; 0 if that is not known.
@@ -346,6 +358,8 @@ Task<Result<std::unique_ptr<Stream>>> Stream::connect_tls(Executor executor, Uni
 Task<Result<std::size_t>> Stream::read_some(std::span<std::byte> out, Deadline deadline) {
   return impl_->read(out, 1, 0, deadline);
 }
+
+std::size_t Stream::read_now(std::span<std::byte> out) { return impl_->read_now(out); }
 
 Task<Result<std::size_t>> Stream::read_gathered(std::span<std::byte> out, std::uint64_t coming,
                                                 Deadline deadline) {

@@ -73,8 +73,12 @@ class Stream {
   // the end of the stream.
   Task<Result<std::size_t>> read_some(std::span<std::byte> out, Deadline deadline);
 
-  // The same, for a part of a body of which `coming` bytes (not 0) are still to come, the peer
-  // said: lets them gather, so that a slow connection does not cost a wake-up for each packet.
+  // What has arrived already, at most out.size() bytes. 0 also where read_some() would tell of an
+  // end or an error: it does so next.
+  std::size_t read_now(std::span<std::byte> out);
+
+  // As read_some(), for a part of a body of which `coming` bytes (not 0) are still to come, the
+  // peer said: lets them gather, so that a slow connection does not cost a wake-up for each packet.
   // Gives what is there after kGatherTime in any case.
   Task<Result<std::size_t>> read_gathered(std::span<std::byte> out, std::uint64_t coming,
                                           Deadline deadline);

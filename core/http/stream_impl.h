@@ -44,6 +44,7 @@ class Stream::Impl : OneThreadOnly {
       : readiness_(std::move(readiness)), unix_(is_unix), peer_address_(std::move(peer_address)) {}
   ~Impl() { SHOAL_CHECK(!reading_ && !writing_, "a stream dies while it is used"); }
 
+  std::size_t read_now(std::span<std::byte> out);
   Task<Result<std::size_t>> read(std::span<std::byte> out, std::size_t at_least,
                                  std::uint64_t coming, Deadline deadline);
   Task<Status> write(std::span<const std::byte> data, Deadline deadline);

@@ -32,7 +32,6 @@ Stream::Impl::Attempt Stream::Impl::tls_attempt(int rc, std::size_t bytes, const
 
 // Decrypts as many records as have arrived and fit: one call of ours takes what a wake-up brought.
 Stream::Impl::Attempt Stream::Impl::try_read_tls(std::span<std::byte> out) {
-  if (read_failure_) return {Attempt::Kind::kFailed, 0, read_failure_};
   std::size_t total = 0;
   for (;;) {
     std::size_t n = 0;
@@ -100,7 +99,7 @@ Error Stream::Impl::tls_error(const char* what) {
 Error Stream::Impl::write_failure(Error error) {
   if (!ssl_ || reading_ || bytes_read_ > 0 || error.code() != Errc::kUnavailable) return error;
   std::byte unused;
-  const Attempt attempt = try_read_tls({&unused, 1});
+  const Attempt attempt = try_read({&unused, 1});
   if (attempt.error && attempt.error->code() == Errc::kDenied) return *attempt.error;
   return error;
 }

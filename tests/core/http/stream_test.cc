@@ -161,6 +161,37 @@ TEST_P(StreamTest, AnnouncedBytesThatDoNotComeHoldUpNothingForLong) {
   run_to_end(io_, group.join());
 }
 
+Task<std::string> read_what_is_there(Executor executor, Stream* stream, std::size_t size) {
+  Event never(executor);
+  std::string all(size, '\0');
+  for (std::size_t done = 0; done < size;) {
+    std::size_t n = stream->read_now(bytes_of(all).subspan(done));
+    done += n;
+    if (n == 0) {
+      (void)co_await sleep_until(Deadline::after(std::chrono::milliseconds(1)), &never);
+    }
+  }
+  co_return all;
+}
+
+TEST_P(StreamTest, WhatHasArrivedIsReadWithoutWaiting) {
+  std::string space(100, '\0');
+  EXPECT_EQ(pair_.server->read_now(bytes_of(space)), 0u);
+  const std::string text = pattern(300'000, 5);
+  TaskGroup group(io_.get_executor(), "writer");
+  group.spawn("write", write_later(io_.get_executor(), pair_.client.get(), text));
+  auto reading = read_what_is_there(io_.get_executor(), pair_.server.get(), text.size());
+  EXPECT_EQ(run_to_end(io_, std::move(reading)), text);
+  run_to_end(io_, group.join());
+  EXPECT_EQ(pair_.server->bytes_read(), text.size());
+  // An end is told by a read that waits, also after one that did not.
+  pair_.client->close();
+  EXPECT_EQ(pair_.server->read_now(bytes_of(space)), 0u);
+  auto ended = run_to_end(io_, pair_.server->read_some(bytes_of(space), soon()));
+  EXPECT_TRUE(!ended || *ended == 0);
+  EXPECT_EQ(pair_.server->read_now(bytes_of(space)), 0u);
+}
+
 TEST_P(StreamTest, WritesToAPeerThatDoesNotReadTimeOut) {
   const std::string text = std::string(32 << 20, 'x');
   Status late = run_to_end(io_, pair_.server->write_all(text, short_time()));
