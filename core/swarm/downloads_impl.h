@@ -157,8 +157,6 @@ class Downloads::Impl {
   static constexpr std::size_t kFailuresKept = 8;  // per blob
   // The plan's window in seconds of the present rate: what is under way at one time in the swarm.
   static constexpr double kPlanSeconds = 3.0;
-  // Runs from the first missing one on that a plan is thought to wait for.
-  static constexpr std::uint32_t kPlanHead = 64;
   static constexpr std::uint32_t kNoSlot = 0xffff'ffff;
 
   struct Urgent {

@@ -13,6 +13,8 @@ constexpr std::size_t kFreeHedges = 2;      // before the share counts
 // The other source must promise to be this much faster.
 constexpr int kHedgeFactor = 2;
 constexpr Duration kHedgeAfter = std::chrono::milliseconds(300);
+// In a plan, what is due next is worth a second request earlier than at the very end.
+constexpr std::uint32_t kPlanHead = 64;
 
 }  // namespace
 

@@ -17,6 +17,8 @@ constexpr Duration kRetryMost = std::chrono::seconds(5);
 constexpr std::size_t kNodesPerRetryStep = 100;
 // A grant at the end of a blob is at least this part of what was asked for.
 constexpr std::uint64_t kLeastPart = 8;
+// So many pieces that were read make up what is usual.
+constexpr std::uint32_t kUsualMemory = 64;
 
 PieceRange clip(const content::BlobLayout& layout, PieceRange pieces) {
   std::uint32_t total = layout.piece_count();
@@ -234,9 +236,15 @@ void LeaseTable::finish(Node& node, BlobId id, Blob& blob, PieceRange pieces, Ti
       if (done.empty()) continue;
       if (kind == LeaseKind::kOrigin) {
         blob.fleet.leased.reset_range(done);
-        if (now - part.since >= options_.fair_time) {
+        Duration took = now - part.since;
+        if (blob.origin && took >= fair_time(*blob.origin)) {
           node.late = true;
           node.late_until = now + options_.late_pause;
+        }
+        if (blob.origin) {
+          Duration& usual = readers_[*blob.origin].usual;
+          if (usual == Duration::zero()) usual = took;
+          usual += (took - usual) * std::min(done.count, kUsualMemory) / kUsualMemory;
         }
       }
       rack_scope(blob, node.rack).leased.reset_range(done);
@@ -292,6 +300,12 @@ std::size_t LeaseTable::lessees(OriginId origin) const {
 std::uint32_t LeaseTable::present(BlobId id) const {
   auto it = blobs_.find(id);
   return it == blobs_.end() ? 0 : it->second.fleet.present.count();
+}
+
+Duration LeaseTable::fair_time(OriginId origin) const {
+  auto readers = readers_.find(origin);
+  if (readers == readers_.end()) return options_.fair_time;
+  return std::max(options_.fair_time, options_.fair_factor * readers->second.usual);
 }
 
 // A node that reads already goes on; another begins while there is room, for the origin and for its
@@ -444,13 +458,14 @@ void LeaseTable::take_over(Grant& grant, Blob& blob, std::span<const PieceRange>
   std::vector<Late> late;
   auto readers = readers_.find(*blob.origin);
   if (readers == readers_.end()) return;
+  const Duration fair = fair_time(*blob.origin);
   for (const auto& [holder, leases] : readers->second.leases) {
     if (holder == grant.node->id) continue;
     Node& other = nodes_.at(holder);
     auto lease = other.leases.find({grant.blob_id, LeaseKind::kOrigin});
     if (lease == other.leases.end()) continue;
     for (const Part& part : lease->second.parts) {
-      if (grant.now - part.since < options_.fair_time) continue;
+      if (grant.now - part.since < fair) continue;
       for (PieceRange candidate : candidates) {
         PieceRange pieces = overlap(part.range, candidate);
         if (!pieces.empty()) late.push_back({part.since, holder, pieces});

@@ -66,8 +66,11 @@ class LeaseTable {
     std::uint64_t max_grant = 64 * kMiB;
     Duration idle_limit = std::chrono::seconds(5);
     // When all else is leased or there, what a lessee has not read in this time may be given to
-    // another who lacks it: agents size their asks to half a second and report twice a second.
+    // another who lacks it: agents size their asks to half a second and report twice a second. Of a
+    // slow origin it may take longer, as long as it takes all alike: so many times as long as
+    // pieces took lately, in the mean over all lessees.
     Duration fair_time = std::chrono::milliseconds(1500);
+    int fair_factor = 3;
     // Late lessees get nothing more for so long, as long as others read that origin.
     Duration late_pause = std::chrono::seconds(5);
     // At most this part of what was granted of a blob is given to another like that: both may read
@@ -160,6 +163,7 @@ class LeaseTable {
   struct Readers {
     std::unordered_map<NodeId, std::size_t> leases;
     std::unordered_map<RackId, std::size_t> nodes;
+    Duration usual{};  // from grant to piece, lately, in the mean
   };
   using Leases = std::map<std::pair<BlobId, LeaseKind>, Lease>;
 
@@ -200,6 +204,7 @@ class LeaseTable {
   Lease& open_lease(Node& node, BlobId id, const Blob& blob, LeaseKind kind, Time now);
   Leases::iterator close_lease(Node& node, const Blob& blob, Leases::iterator it);
   static void unpin(Blob& blob);
+  Duration fair_time(OriginId origin) const;
   bool may_read_origin(const Node& node, OriginId origin) const;
   bool leave_to_others(Node& node, OriginId origin, Time now);
   void take(Grant& grant, Blob& blob, content::PieceRange from);

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <vector>
+
 #include "core/base/random.h"
 #include "core/base/units.h"
 
@@ -290,6 +293,29 @@ TEST_F(SlowLessee, GetsNoMoreWhileOthersReadSooner) {
   // It may try again after a while.
   now += seconds(5);
   EXPECT_FALSE(of(1).empty());
+}
+
+TEST_F(LeaseTableTest, AnOriginThatIsSlowForAllMakesNobodyLate) {
+  constexpr std::uint32_t kNodes = 4;
+  for (std::uint32_t node = 0; node < kNodes; ++node) up(node);
+  // Each lease takes two seconds, piece by piece, but node 0 is a little faster.
+  for (int round = 0; round < 20; ++round) {
+    std::array<std::vector<PieceRange>, kNodes> leased;
+    for (std::uint32_t node = 0; node < kNodes; ++node) {
+      leased[node] = ask(node, 256 * kKiB).granted;
+      EXPECT_TRUE(round < 5 || !leased[node].empty()) << "round " << round << ", node " << node;
+    }
+    for (std::uint32_t piece = 0; piece < 4; ++piece) {
+      now += milliseconds(500);
+      for (std::uint32_t node = 0; node < kNodes; ++node) {
+        if (leased[node].empty()) continue;
+        const PieceRange& range = leased[node][0];
+        if (node != 0) table.node_has(NodeId(node), kBlob, {range.first + piece, 1}, now);
+        if (node == 0 && piece == 1) table.node_has(NodeId(node), kBlob, range, now);
+      }
+      if (leased[0].empty() || piece == 1) leased[0] = ask(0, 256 * kKiB).granted;
+    }
+  }
 }
 
 TEST_F(LeaseTableTest, WhatOnlyOneNodeHadIsOpenAgainWhenItGoes) {
