@@ -230,6 +230,7 @@ void Downloads::Impl::blame(Blob& blob, Request& request, Outcome outcome, Durat
     return;
   }
   if (outcome == Outcome::kCorrupt) {
+    if (peer.banned) return;  // for what another request brought, a moment ago
     content::PieceIndex piece = request.pieces.first;
     for (content::PieceIndex p : request.pieces) {
       if (!blob.have.contains(blob.layout, p)) {

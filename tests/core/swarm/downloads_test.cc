@@ -94,8 +94,10 @@ TEST(Downloads, APeerThatSendsBadBytesIsBannedAndItsPiecesComeFromOthers) {
   agent.downloads.peer_up(PeerId(0), kNear, agent.now);
   agent.downloads.peer_has_all(PeerId(0), kBlob, agent.now);
   auto started = agent.decide();
-  ASSERT_FALSE(started.empty());
+  ASSERT_GE(started.size(), 2u);
+  // Two connections may find it at the same time: it is banned once.
   agent.end(started[0], Outcome::kCorrupt);
+  agent.end(started[1], Outcome::kCorrupt);
   agent.decide();
   EXPECT_EQ(agent.banned, std::vector{PeerId(0)});
   agent.downloads.peer_down(PeerId(0), agent.now);
