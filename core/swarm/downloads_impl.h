@@ -256,6 +256,8 @@ class Downloads::Impl {
   void ask_leases();
   void ask_origin();
   void ask_rack();
+  void name_imports(LeaseAsk& ask, RunSpan runs, std::uint32_t near, std::size_t first_class,
+                    bool parts);
   void grant_by_rank();
   bool by_lease_only() const { return tracker_up_; }
 

@@ -209,6 +209,37 @@ void Downloads::Impl::ask_origin() {
   }
 }
 
+// Names runs to import in `ask`, of those in `runs` that are wanted in the classes from
+// `first_class` on, beginning with the word of run `near`. Either runs that somebody elsewhere has
+// as a whole, or, as `parts`, runs that nobody has so.
+void Downloads::Impl::name_imports(LeaseAsk& ask, RunSpan runs, std::uint32_t near,
+                                   std::size_t first_class, bool parts) {
+  const Blob& blob = blobs_[ask.blob.value()];
+  const std::uint32_t first_word = runs.first / 64;
+  const std::uint32_t words = (runs.end + 63) / 64 - first_word;
+  const std::uint32_t begin = std::min(near / 64 - first_word, words - 1);
+  for (std::uint32_t i = 0; i < words && ask.candidates.size() < kRackCandidates; ++i) {
+    std::uint32_t word = first_word + (begin + i < words ? begin + i : begin + i - words);
+    std::uint64_t there = parts ? blob.in_far_any[word] & ~blob.in_far[word] : blob.in_far[word];
+    std::uint64_t wanted = 0;
+    for (std::size_t c = first_class; c < kBulk; ++c) {
+      if (!blob.todo[c].empty()) wanted |= blob.todo[c][word];
+    }
+    std::uint64_t bits = wanted & there & ~blob.in_near[word] & ~blob.rack_lease.any_word(word) &
+                         ~blob.origin_lease.any_word(word) & ~blob.rack_taken[0][word] &
+                         ~blob.rack_taken[1][word];
+    if (word * 64 < runs.first) bits &= ~0ULL << (runs.first - word * 64);
+    if (runs.end - word * 64 < 64) bits &= (1ULL << (runs.end - word * 64)) - 1;
+    // From a random place on: the others of this rack look at the same runs.
+    std::uint64_t turned = i == 0 ? bits & (~0ULL << random_.below(64)) : bits;
+    if (turned == 0) turned = bits;
+    for (; turned != 0 && ask.candidates.size() < kRackCandidates; turned &= turned - 1) {
+      auto run = word * 64 + static_cast<std::uint32_t>(std::countr_zero(turned));
+      ask.candidates.push_back(blob.layout.pieces_of_run(content::RunIndex(run)));
+    }
+  }
+}
+
 // Asks for pieces that peers in other racks have and none here.
 void Downloads::Impl::ask_rack() {
   std::uint64_t outstanding = 0;
@@ -218,35 +249,6 @@ void Downloads::Impl::ask_rack() {
   }
   if (outstanding >= kRackLease || active_.empty()) return;
 
-  // Adds what is looked for, from the word of run `near` on, in the classes from `first_class` on.
-  // Either runs that somebody elsewhere has as a whole, or, as `parts`, those that nobody has so.
-  auto look = [&](LeaseAsk& ask, RunSpan runs, std::uint32_t near, std::size_t first_class,
-                  bool parts) {
-    const Blob& blob = blobs_[ask.blob.value()];
-    const std::uint32_t first_word = runs.first / 64;
-    const std::uint32_t words = (runs.end + 63) / 64 - first_word;
-    const std::uint32_t begin = std::min(near / 64 - first_word, words - 1);
-    for (std::uint32_t i = 0; i < words && ask.candidates.size() < kRackCandidates; ++i) {
-      std::uint32_t word = first_word + (begin + i < words ? begin + i : begin + i - words);
-      std::uint64_t there = parts ? blob.in_far_any[word] & ~blob.in_far[word] : blob.in_far[word];
-      std::uint64_t wanted = 0;
-      for (std::size_t c = first_class; c < kBulk; ++c) {
-        if (!blob.todo[c].empty()) wanted |= blob.todo[c][word];
-      }
-      std::uint64_t bits = wanted & there & ~blob.in_near[word] & ~blob.rack_lease.any_word(word) &
-                           ~blob.origin_lease.any_word(word) & ~blob.rack_taken[0][word] &
-                           ~blob.rack_taken[1][word];
-      if (word * 64 < runs.first) bits &= ~0ULL << (runs.first - word * 64);
-      if (runs.end - word * 64 < 64) bits &= (1ULL << (runs.end - word * 64)) - 1;
-      // From a random place on: the others of this rack look at the same runs.
-      std::uint64_t turned = i == 0 ? bits & (~0ULL << random_.below(64)) : bits;
-      if (turned == 0) turned = bits;
-      for (; turned != 0 && ask.candidates.size() < kRackCandidates; turned &= turned - 1) {
-        auto run = word * 64 + static_cast<std::uint32_t>(std::countr_zero(turned));
-        ask.candidates.push_back(blob.layout.pieces_of_run(content::RunIndex(run)));
-      }
-    }
-  };
   auto make_ask = [&](BlobId id) {
     return LeaseAsk{LeaseKind::kRack, id, kRackLease - outstanding, {}, false, false};
   };
@@ -268,7 +270,7 @@ void Downloads::Impl::ask_rack() {
       if (!open(blob)) return true;
       LeaseAsk ask = make_ask(id);
       auto near = runs.first + static_cast<std::uint32_t>(random_.below(kPlanSpread)) * 64;
-      look(ask, runs, near, 0, parts);
+      name_imports(ask, runs, near, 0, parts);
       asked = send(std::move(ask));
       return !asked;
     });
@@ -281,7 +283,7 @@ void Downloads::Impl::ask_rack() {
       LeaseAsk ask = make_ask(id);
       RunSpan runs{0, blob.layout.run_count()};
       auto near = static_cast<std::uint32_t>(random_.below(runs.end));
-      look(ask, runs, near, bulk_index(Class::kPrefetch), parts);
+      name_imports(ask, runs, near, bulk_index(Class::kPrefetch), parts);
       if (send(std::move(ask))) return;
     }
   }
