@@ -57,6 +57,7 @@ void RangeReceiver::begin_batch(content::PieceIndex first) {
   auto fit = static_cast<std::uint32_t>(buffer_.size() / layout.piece_length());
   batch_ = {first, std::min(fit, pieces_.end() - first)};
   end_ = 0;
+  hashed_ = 0;
   if (batch_.empty()) return;
   hashes_.resize(batch_.count);
   hasher_.begin(layout, batch_);
@@ -71,15 +72,13 @@ bool RangeReceiver::filled(std::size_t count) {
   const std::uint64_t batch_size = blob_->layout().range_of(batch_).length;
   SHOAL_CHECK(count <= batch_size - end_, "more bytes than there was space for");
   end_ += count;
-  hasher_.advance(buffer_.first(end_), hashes_);
+  hashed_ = hasher_.advance(buffer_.first(end_), hashes_);
   return end_ == batch_size;
 }
 
 Result<content::PieceRange> RangeReceiver::commit() {
   const content::BlobLayout& layout = blob_->layout();
-  if (batch_.empty()) return content::PieceRange{next_, 0};
-  std::uint32_t hashed = hasher_.settle(buffer_.first(end_), hashes_);
-  content::PieceRange complete{next_, batch_.first + hashed - next_};
+  content::PieceRange complete{next_, batch_.first + hashed_ - next_};
   if (complete.empty()) return complete;
   ByteRange bytes = layout.range_of(complete);
   Result<std::uint32_t> stored = blob_->commit(

@@ -76,6 +76,7 @@ class RangeReceiver {
   std::vector<content::Hash32> hashes_;  // of the batch
   content::PieceIndex next_;             // the first piece not committed
   std::size_t end_ = 0;                  // bytes of the batch that have arrived
+  std::uint32_t hashed_ = 0;             // pieces of the batch whose hash is final
 };
 
 }  // namespace shoal::agent

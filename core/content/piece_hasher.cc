@@ -58,18 +58,7 @@ std::uint32_t PieceHasher::advance(std::span<const std::byte> so_far, std::span<
   SHOAL_CHECK(so_far.size() <= total_ && so_far.size() >= hashed_, "bytes outside of the pieces");
   SHOAL_CHECK(hashes.size() >= pieces_.count, "one hash per piece");
   std::uint64_t group = leaf_hash_lanes() * kLeafSize;
-  hash_to(so_far.size() == total_ ? total_ : so_far.size() / group * group, so_far, hashes);
-  return done_;
-}
-
-std::uint32_t PieceHasher::settle(std::span<const std::byte> so_far, std::span<Hash32> hashes) {
-  advance(so_far, hashes);
-  hash_to(so_far.size() / layout_.piece_length() * layout_.piece_length(), so_far, hashes);
-  return done_;
-}
-
-void PieceHasher::hash_to(std::uint64_t end, std::span<const std::byte> so_far,
-                          std::span<Hash32> hashes) {
+  std::uint64_t end = so_far.size() == total_ ? total_ : so_far.size() / group * group;
   std::array<Hash32, kLeavesAtOnce> leaves;
   while (hashed_ < end) {
     std::uint64_t length = std::min<std::uint64_t>(end - hashed_, kLeavesAtOnce * kLeafSize);
@@ -79,6 +68,7 @@ void PieceHasher::hash_to(std::uint64_t end, std::span<const std::byte> so_far,
     collect(layout_, pieces_.first + done_, tree_, hashed,
             [&](const Hash32& hash) { hashes[done_++] = hash; });
   }
+  return done_;
 }
 
 struct BlobHasher::State {

@@ -42,12 +42,7 @@ class PieceHasher {
   // all bytes, all pieces are final.
   std::uint32_t advance(std::span<const std::byte> so_far, std::span<Hash32> hashes);
 
-  // The same, but no complete piece is held back: before a wait for more.
-  std::uint32_t settle(std::span<const std::byte> so_far, std::span<Hash32> hashes);
-
  private:
-  void hash_to(std::uint64_t end, std::span<const std::byte> so_far, std::span<Hash32> hashes);
-
   BlobLayout layout_;
   PieceRange pieces_;
   std::uint64_t total_ = 0;   // bytes of all pieces
