@@ -53,9 +53,10 @@ class RangeReceiver {
   // the last byte: commit() has to follow.
   bool filled(std::size_t count);
 
-  // Stores the pieces that have arrived as a whole. Many at a time cost less; but whoever waits for
-  // bytes does it before, so that what is here is not held up. Returns the pieces that are verified
-  // and ready now and were not before; perhaps none.
+  // Stores the pieces that have arrived as a whole, but for the last few that the hasher may hold
+  // back (PieceHasher::advance). Many at a time cost less; but whoever waits for bytes does it
+  // before, so that what is here is not held up. Returns the pieces that are verified and ready now
+  // and were not before; perhaps none.
   // Errors: those of store::Blob::commit(). corrupt means that the source sent wrong bytes. After
   // an error the receiver is used up; the pieces before the one that failed stay, and verified()
   // has those that were not reported yet.

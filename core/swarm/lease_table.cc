@@ -236,21 +236,24 @@ void LeaseTable::finish(Node& node, BlobId id, Blob& blob, PieceRange pieces, Ti
       if (done.empty()) continue;
       if (kind == LeaseKind::kOrigin) {
         blob.fleet.leased.reset_range(done);
-        Duration took = now - part.since;
-        if (blob.origin && took >= fair_time(*blob.origin)) {
-          node.late = true;
-          node.late_until = now + options_.late_pause;
-        }
-        if (blob.origin) {
-          Duration& usual = readers_[*blob.origin].usual;
-          if (usual == Duration::zero()) usual = took;
-          usual += (took - usual) * std::min(done.count, kUsualMemory) / kUsualMemory;
-        }
+        if (blob.origin) note_time(node, *blob.origin, now - part.since, done.count, now);
       }
       rack_scope(blob, node.rack).leased.reset_range(done);
     }
     if (lease.parts.empty()) close_lease(node, blob, it);
   }
+}
+
+// `pieces` pieces came so long after they were granted.
+void LeaseTable::note_time(Node& node, OriginId origin, Duration took, std::uint32_t pieces,
+                           Time now) {
+  if (took >= fair_time(origin)) {
+    node.late = true;
+    node.late_until = now + options_.late_pause;
+  }
+  Duration& usual = readers_[origin].usual;
+  if (usual == Duration::zero()) usual = took;
+  usual += (took - usual) * std::min(pieces, kUsualMemory) / kUsualMemory;
 }
 
 void LeaseTable::end_lease(Node& node, BlobId id, Blob& blob, LeaseKind kind) {

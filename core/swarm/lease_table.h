@@ -205,6 +205,7 @@ class LeaseTable {
   Leases::iterator close_lease(Node& node, const Blob& blob, Leases::iterator it);
   static void unpin(Blob& blob);
   Duration fair_time(OriginId origin) const;
+  void note_time(Node& node, OriginId origin, Duration took, std::uint32_t pieces, Time now);
   bool may_read_origin(const Node& node, OriginId origin) const;
   bool leave_to_others(Node& node, OriginId origin, Time now);
   void take(Grant& grant, Blob& blob, content::PieceRange from);

@@ -15,6 +15,13 @@ using content::PieceSet;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
+// A peer in this rack has nothing, one in another rack everything.
+void all_is_in_another_rack(Agent& agent) {
+  agent.downloads.peer_up(PeerId(0), kNear, agent.now);
+  agent.downloads.peer_up(PeerId(1), kFarAway, agent.now);
+  agent.downloads.peer_has_all(PeerId(1), kBlob, agent.now);
+}
+
 TEST(Downloads, ReadsTheOriginOnlyUnderALease) {
   Agent agent(64 * kMiB);
   agent.downloads.tracker_up(agent.now);
@@ -57,9 +64,7 @@ TEST(Downloads, PiecesEnterARackOnlyUnderARackLease) {
   Agent agent(64 * kMiB);
   agent.downloads.tracker_up(agent.now);
   agent.want_all();
-  agent.downloads.peer_up(PeerId(0), kNear, agent.now);
-  agent.downloads.peer_up(PeerId(1), kFarAway, agent.now);
-  agent.downloads.peer_has_all(PeerId(1), kBlob, agent.now);
+  all_is_in_another_rack(agent);
   EXPECT_TRUE(agent.decide().empty());
   auto ask = std::find_if(agent.asked.begin(), agent.asked.end(),
                           [](const LeaseAsk& a) { return a.kind == LeaseKind::kRack; });
@@ -81,9 +86,7 @@ TEST(Downloads, ARackRuleThatStarvesTheDownloadIsLifted) {
   Agent agent(8 * kMiB);
   agent.downloads.tracker_up(agent.now);
   agent.want_all();
-  agent.downloads.peer_up(PeerId(0), kNear, agent.now);
-  agent.downloads.peer_up(PeerId(1), kFarAway, agent.now);
-  agent.downloads.peer_has_all(PeerId(1), kBlob, agent.now);
+  all_is_in_another_rack(agent);
   for (int i = 0; i < 45; ++i) EXPECT_TRUE(agent.decide_after(milliseconds(100)).empty());
   std::size_t started = 0;
   for (int i = 0; i < 10; ++i) started += agent.decide_after(milliseconds(100)).size();
@@ -147,9 +150,7 @@ struct AgentWithPlan : Agent {
     downloads.tracker_up(now);
     downloads.set_has_origin(kBlob, false, now);
     want_all(Class::kPlan);
-    downloads.peer_up(PeerId(0), kNear, now);
-    downloads.peer_up(PeerId(1), kFarAway, now);
-    downloads.peer_has_all(PeerId(1), kBlob, now);
+    all_is_in_another_rack(*this);
   }
 };
 
