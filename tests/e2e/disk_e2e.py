@@ -169,10 +169,10 @@ class BitRotTest(FleetCase):
         self.wait_until_mended()
 
     def test_a_receiver_does_not_take_it_names_the_sender_and_has_it_from_others(self):
-        self.rot(3 * _MB)
-        # n1 alone would take 12 s: n2 is asked.
+        # In each piece, for n3 has any of them from n1 or from n2. n1 alone takes 6 s: n2 is asked.
+        self.rot(*range(0, 12 * _MB, 65_536))
         self.three["n1"].process.stop()
-        self.three["n1"].start("--upload-limit", "8Mbit/s").wait_ready()
+        self.three["n1"].start("--upload-limit", "16Mbit/s").wait_ready()
         self.three["n3"].run("prefetch", "m/r:1", "--nodes", "n3", "--wait", "--timeout", "60s")
         self.assert_whole(self.three["n3"], "m/r:1", self.dir)
         lines = [line for line in self.three["n3"].log().splitlines() if "cut off" in line]
