@@ -49,6 +49,13 @@ struct PieceRange {
   friend constexpr bool operator==(const PieceRange&, const PieceRange&) = default;
 };
 
+// The pieces in both; empty if there are none.
+constexpr PieceRange overlap(PieceRange a, PieceRange b) {
+  PieceIndex first = std::max(a.first, b.first);
+  PieceIndex end = std::min(a.end(), b.end());
+  return first < end ? PieceRange{first, end - first} : PieceRange{};
+}
+
 // Thread: a value of one number; all functions are constant time.
 class BlobLayout {
  public:

@@ -229,6 +229,7 @@ class Downloads::Impl {
   void gather_words(BlobId id, const Blob& blob, std::size_t cls, const Peer& peer,
                     std::uint32_t first_run, std::uint32_t end_run);
   bool choose(std::size_t cls, const Peer& peer, Candidate& out);
+  std::uint32_t copies(BlobId id, std::uint32_t run, RunMask mask) const;
   content::PieceRange shape(const Candidate& from, std::size_t cls, const Peer* peer,
                             std::uint64_t bytes);
   std::array<std::size_t, kBulk> class_order() const;

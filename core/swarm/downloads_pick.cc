@@ -198,6 +198,18 @@ void Downloads::Impl::gather_words(BlobId id, const Blob& blob, std::size_t cls,
   }
 }
 
+// How many peers have such a piece, in 64ths and in the mean over `mask`.
+std::uint32_t Downloads::Impl::copies(BlobId id, std::uint32_t run, RunMask mask) const {
+  std::uint32_t sum = 0;
+  const content::BlobLayout& layout = blobs_[id.value()].layout;
+  for (PeerId peer : up_) {
+    const auto& has = peers_[peer.value()].has;
+    if (id.value() >= has.size()) continue;
+    sum += static_cast<std::uint32_t>(std::popcount(has[id.value()].mask(layout, run) & mask));
+  }
+  return sum * 64 / static_cast<std::uint32_t>(std::popcount(mask));
+}
+
 // The rarest of a few candidates in scratch_, which start at a random one.
 bool Downloads::Impl::choose(std::size_t cls, const Peer& peer, Candidate& out) {
   std::size_t skip = scratch_bits_ <= kSample ? 0 : random_.below(scratch_bits_);
@@ -210,6 +222,10 @@ bool Downloads::Impl::choose(std::size_t cls, const Peer& peer, Candidate& out) 
   for (; skip != 0; --skip) bits &= bits - 1;
 
   std::uint64_t least = crumb();
+  // Where requests are smaller than a run, runs travel in parts, and nobody has a rare one whole.
+  // But from a slow peer all would wait for the same pieces: one of them passes them on sooner.
+  const bool slow = peer.score.rate() * static_cast<double>(2 * up_.size()) < total_rate_;
+  const bool by_piece = least < content::kRunLength && !slow;
   std::size_t looked = 0;
   std::size_t good = 0;
   std::uint32_t ties = 0;
@@ -226,7 +242,7 @@ bool Downloads::Impl::choose(std::size_t cls, const Peer& peer, Candidate& out) 
     const Blob& blob = blobs_[id.value()];
     std::uint32_t run = scratch_[at].word * 64 + bit;
     std::uint32_t holders = near_peers_ != 0 ? blob.near_full[run] : blob.far_full[run];
-    if (holders > rarest) continue;
+    if (!by_piece && holders > rarest) continue;
     RunMask want = blob.demand[cls].mask(blob.layout, run) & ~blob.have.mask(blob.layout, run) &
                    ~blob.busy.mask(blob.layout, run);
     RunMask mask = want & peer.has[id.value()].mask(blob.layout, run);
@@ -237,6 +253,10 @@ bool Downloads::Impl::choose(std::size_t cls, const Peer& peer, Candidate& out) 
       continue;
     }
     ++good;
+    if (by_piece) {
+      holders = copies(id, run, mask);
+      if (holders > rarest) continue;
+    }
     // Among equals each has the same chance.
     ties = holders < rarest ? 1 : ties + 1;
     if (ties > 1 && random_.below(ties) != 0) continue;

@@ -17,19 +17,11 @@ constexpr Duration kRetryMost = std::chrono::seconds(5);
 constexpr std::size_t kNodesPerRetryStep = 100;
 // A grant at the end of a blob is at least this part of what was asked for.
 constexpr std::uint64_t kLeastPart = 8;
-// So many pieces that were read make up what is usual.
-constexpr std::uint32_t kUsualMemory = 64;
 
 PieceRange clip(const content::BlobLayout& layout, PieceRange pieces) {
   std::uint32_t total = layout.piece_count();
   if (pieces.first.value() >= total) return {};
   return {pieces.first, std::min(pieces.count, total - pieces.first.value())};
-}
-
-PieceRange overlap(PieceRange a, PieceRange b) {
-  PieceIndex first = std::max(a.first, b.first);
-  PieceIndex end = std::min(a.end(), b.end());
-  return first < end ? PieceRange{first, end - first} : PieceRange{};
 }
 
 }  // namespace
@@ -75,7 +67,8 @@ std::uint32_t LeaseTable::subtract(std::vector<Part>& from, PieceRange gone) {
     from[i].range = head.empty() ? tail : head;
     ++i;
     if (!head.empty() && !tail.empty()) {
-      from.insert(from.begin() + static_cast<std::ptrdiff_t>(i), Part{tail, from[i - 1].since});
+      from.insert(from.begin() + static_cast<std::ptrdiff_t>(i),
+                  Part{tail, from[i - 1].since, from[i - 1].depth});
       ++i;
     }
   }
@@ -236,24 +229,12 @@ void LeaseTable::finish(Node& node, BlobId id, Blob& blob, PieceRange pieces, Ti
       if (done.empty()) continue;
       if (kind == LeaseKind::kOrigin) {
         blob.fleet.leased.reset_range(done);
-        if (blob.origin) note_time(node, *blob.origin, now - part.since, done.count, now);
+        if (blob.origin) note_time(node, *blob.origin, part, done.count, now);
       }
       rack_scope(blob, node.rack).leased.reset_range(done);
     }
     if (lease.parts.empty()) close_lease(node, blob, it);
   }
-}
-
-// `pieces` pieces came so long after they were granted.
-void LeaseTable::note_time(Node& node, OriginId origin, Duration took, std::uint32_t pieces,
-                           Time now) {
-  if (took >= fair_time(origin)) {
-    node.late = true;
-    node.late_until = now + options_.late_pause;
-  }
-  Duration& usual = readers_[origin].usual;
-  if (usual == Duration::zero()) usual = took;
-  usual += (took - usual) * std::min(pieces, kUsualMemory) / kUsualMemory;
 }
 
 void LeaseTable::end_lease(Node& node, BlobId id, Blob& blob, LeaseKind kind) {
@@ -281,6 +262,14 @@ LeaseTable::Lease& LeaseTable::open_lease(Node& node, BlobId id, const Blob& blo
   return it->second;
 }
 
+void LeaseTable::lease_out(Grant& grant, Blob& blob, PieceRange pieces) {
+  Lease& lease = open_lease(*grant.node, grant.blob_id, blob, grant.kind, grant.now);
+  std::uint32_t depth = pieces.count;
+  for (const Part& part : lease.parts) depth += part.range.count;
+  lease.parts.push_back({pieces, grant.now, depth});
+  grant.out->push_back(pieces);
+}
+
 LeaseTable::Leases::iterator LeaseTable::close_lease(Node& node, const Blob& blob,
                                                      Leases::iterator it) {
   if (it->first.second == LeaseKind::kOrigin && blob.origin) {
@@ -295,44 +284,9 @@ LeaseTable::Leases::iterator LeaseTable::close_lease(Node& node, const Blob& blo
   return node.leases.erase(it);
 }
 
-std::size_t LeaseTable::lessees(OriginId origin) const {
-  auto it = readers_.find(origin);
-  return it == readers_.end() ? 0 : it->second.leases.size();
-}
-
 std::uint32_t LeaseTable::present(BlobId id) const {
   auto it = blobs_.find(id);
   return it == blobs_.end() ? 0 : it->second.fleet.present.count();
-}
-
-Duration LeaseTable::fair_time(OriginId origin) const {
-  auto readers = readers_.find(origin);
-  if (readers == readers_.end()) return options_.fair_time;
-  return std::max(options_.fair_time, options_.fair_factor * readers->second.usual);
-}
-
-// A node that reads already goes on; another begins while there is room, for the origin and for its
-// rack's part.
-bool LeaseTable::may_read_origin(const Node& node, OriginId origin) const {
-  auto it = readers_.find(origin);
-  if (it == readers_.end()) return true;
-  const Readers& readers = it->second;
-  if (readers.leases.contains(node.id)) return true;
-  auto in_rack = readers.nodes.find(node.rack);
-  std::size_t racks = rack_members_.size();
-  std::size_t part = (options_.lessees_per_origin + racks - 1) / racks;
-  return readers.leases.size() < options_.lessees_per_origin &&
-         (in_rack == readers.nodes.end() || in_rack->second < part);
-}
-
-// Whether the node has shown that others read sooner, and there are such others.
-bool LeaseTable::leave_to_others(Node& node, OriginId origin, Time now) {
-  if (!node.late) return false;
-  if (now >= node.late_until) node.late = false;
-  auto readers = readers_.find(origin);
-  if (!node.late || readers == readers_.end()) return false;
-  return std::any_of(readers->second.leases.begin(), readers->second.leases.end(),
-                     [&](const auto& reader) { return !nodes_.at(reader.first).late; });
 }
 
 Duration LeaseTable::retry_after(NodeId node) const {
@@ -419,9 +373,7 @@ void LeaseTable::take(Grant& grant, Blob& blob, PieceRange from) {
       rack.leased.set_range(granted);
       blob.granted += granted.count;
     }
-    open_lease(*grant.node, grant.blob_id, blob, grant.kind, grant.now)
-        .parts.push_back({granted, grant.now});
-    grant.out->push_back(granted);
+    lease_out(grant, blob, granted);
   }
 }
 
@@ -448,59 +400,6 @@ void LeaseTable::take_in_order(Grant& grant, Blob& blob) {
     behind_all = behind_all && (begun || grant.left != 0);
   }
   if (grant.out->empty()) take(grant, blob, layout.all_pieces());
-}
-
-// Grants what others have held for longer than is fair, the oldest first. They may still read it:
-// so only a small part of a blob is granted like that.
-void LeaseTable::take_over(Grant& grant, Blob& blob, std::span<const PieceRange> candidates) {
-  struct Late {
-    Time since;
-    NodeId holder;
-    PieceRange pieces;
-  };
-  std::vector<Late> late;
-  auto readers = readers_.find(*blob.origin);
-  if (readers == readers_.end()) return;
-  const Duration fair = fair_time(*blob.origin);
-  for (const auto& [holder, leases] : readers->second.leases) {
-    if (holder == grant.node->id) continue;
-    Node& other = nodes_.at(holder);
-    auto lease = other.leases.find({grant.blob_id, LeaseKind::kOrigin});
-    if (lease == other.leases.end()) continue;
-    for (const Part& part : lease->second.parts) {
-      if (grant.now - part.since < fair) continue;
-      for (PieceRange candidate : candidates) {
-        PieceRange pieces = overlap(part.range, candidate);
-        if (!pieces.empty()) late.push_back({part.since, holder, pieces});
-      }
-    }
-  }
-  std::sort(late.begin(), late.end(), [](const Late& a, const Late& b) {
-    return std::tie(a.since, a.pieces.first, a.holder) <
-           std::tie(b.since, b.pieces.first, b.holder);
-  });
-  auto budget =
-      static_cast<std::uint64_t>(options_.moved_share * static_cast<double>(blob.granted));
-  budget = std::max<std::uint64_t>(budget, 1);
-  for (Late& from : late) {
-    std::uint64_t most = std::min(grant.left, budget - std::min(budget, blob.moved));
-    if (most == 0) return;
-    from.pieces.count =
-        static_cast<std::uint32_t>(std::min<std::uint64_t>(from.pieces.count, most));
-    Node& other = nodes_.at(from.holder);
-    auto lease = other.leases.find({grant.blob_id, LeaseKind::kOrigin});
-    if (lease == other.leases.end() || subtract(lease->second.parts, from.pieces) == 0) continue;
-    other.late = true;
-    other.late_until = grant.now + options_.late_pause;
-    if (lease->second.parts.empty()) close_lease(other, blob, lease);
-    rack_scope(blob, other.rack).leased.reset_range(from.pieces);
-    rack_scope(blob, grant.node->rack).leased.set_range(from.pieces);
-    open_lease(*grant.node, grant.blob_id, blob, LeaseKind::kOrigin, grant.now)
-        .parts.push_back({from.pieces, grant.now});
-    grant.out->push_back(from.pieces);
-    grant.left -= from.pieces.count;
-    blob.moved += from.pieces.count;
-  }
 }
 
 std::vector<PieceRange> LeaseTable::announce_lease(NodeId id, LeaseKind kind, BlobId blob_id,

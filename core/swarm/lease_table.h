@@ -141,7 +141,8 @@ class LeaseTable {
  private:
   struct Part {
     content::PieceRange range;
-    Time since;  // when it was granted
+    Time since;               // when it was granted
+    std::uint32_t depth = 1;  // pieces that the lessee was to read by then, these included
   };
   struct Lease {
     std::vector<Part> parts;
@@ -163,7 +164,7 @@ class LeaseTable {
   struct Readers {
     std::unordered_map<NodeId, std::size_t> leases;
     std::unordered_map<RackId, std::size_t> nodes;
-    Duration usual{};  // from grant to piece, lately, in the mean
+    Duration usual{};  // for each piece that a lessee has to read, lately, in the mean
   };
   using Leases = std::map<std::pair<BlobId, LeaseKind>, Lease>;
 
@@ -176,8 +177,6 @@ class LeaseTable {
     NodeId id;
     RackId rack;
     bool distrusted = false;
-    bool late = false;  // took longer than is fair for what it read, or has yet to read it
-    Time late_until;
     std::unordered_map<BlobId, RunSet> has;
     std::unordered_map<BlobId, content::PieceIndex> reads_on;  // where its last origin lease ended
     Leases leases;
@@ -202,12 +201,14 @@ class LeaseTable {
   void finish(Node& node, BlobId id, Blob& blob, content::PieceRange pieces, Time now);
   void end_lease(Node& node, BlobId id, Blob& blob, LeaseKind kind);
   Lease& open_lease(Node& node, BlobId id, const Blob& blob, LeaseKind kind, Time now);
+  void lease_out(Grant& grant, Blob& blob, content::PieceRange pieces);
   Leases::iterator close_lease(Node& node, const Blob& blob, Leases::iterator it);
   static void unpin(Blob& blob);
-  Duration fair_time(OriginId origin) const;
-  void note_time(Node& node, OriginId origin, Duration took, std::uint32_t pieces, Time now);
+  Duration fair_time(OriginId origin, const Part& part) const;
+  void note_time(const Node& node, OriginId origin, const Part& part, std::uint32_t pieces,
+                 Time now);
   bool may_read_origin(const Node& node, OriginId origin) const;
-  bool leave_to_others(Node& node, OriginId origin, Time now);
+  bool leave_to_others(const Node& node, OriginId origin, Time now);
   void take(Grant& grant, Blob& blob, content::PieceRange from);
   void take_in_order(Grant& grant, Blob& blob);
   void take_over(Grant& grant, Blob& blob, std::span<const content::PieceRange> candidates);
@@ -221,6 +222,8 @@ class LeaseTable {
   std::unordered_map<RackId, std::vector<NodeId>> rack_members_;
   std::unordered_set<NodeId> holders_;  // of any lease
   std::unordered_map<OriginId, Readers> readers_;
+  // Who took longer than is fair for what it read, or has yet to read it; until when that counts.
+  std::unordered_map<NodeId, Time> late_;
 };
 
 }  // namespace shoal::swarm

@@ -74,17 +74,21 @@ TEST(SixteenNodes, TheSameSeedGivesTheSameRun) {
 }
 
 TEST(SixteenNodes, KilledNodesDoNotHoldUpTheRest) {
-  Scenario s = sixteen_nodes(1);
-  s.size = 256 * kMiB;
-  s.dead_share = 0.25;
-  s.dead_at = 5.4;
-  for (bool close : {true, false}) {
-    s.dead_close = close;
-    Report r = simulate(s);
-    expect_sound(s, r);
-    EXPECT_EQ(r.vs_ideal.size(), 12u);
-    EXPECT_LE(r.slowest(), 1.3);
-    EXPECT_LE(r.origin_ratio, 1.05);
+  for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+    for (bool close : {true, false}) {
+      Scenario s = sixteen_nodes(seed);
+      s.size = 256 * kMiB;
+      s.dead_share = 0.25;
+      s.dead_at = 5.4;
+      s.dead_close = close;
+      Report r = simulate(s);
+      expect_sound(s, r);
+      EXPECT_EQ(r.vs_ideal.size(), 12u);
+      // What only they had is read again when the tracker knows: at once, or, of machines that fall
+      // silent, after five missed heartbeats of two seconds.
+      EXPECT_LE(r.slowest(), close ? 1.2 : (s.dead_at + 10 + 0.6) / r.ideal);
+      EXPECT_LE(r.origin_ratio, 1.05);
+    }
   }
 }
 
@@ -99,13 +103,15 @@ TEST(SixteenNodes, WithoutATrackerTheOriginIsReadByRank) {
 }
 
 TEST(SixteenNodes, LateJoinersFetchFromTheirPeers) {
-  Scenario s = sixteen_nodes(1);
-  s.size = 256 * kMiB;
-  s.join_over = 10;
-  Report r = simulate(s);
-  expect_sound(s, r);
-  EXPECT_LE(r.slowest(), 1.15);
-  EXPECT_LE(r.origin_ratio, 1.05);
+  for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+    Scenario s = sixteen_nodes(seed);
+    s.size = 256 * kMiB;
+    s.join_over = 10;
+    Report r = simulate(s);
+    expect_sound(s, r);
+    EXPECT_LE(r.slowest(), 1.12) << "seed " << seed;
+    EXPECT_LE(r.origin_ratio, 1.05);
+  }
 }
 
 TEST(SixteenNodes, LyingPeersAreBannedAndNobodyElse) {

@@ -69,6 +69,33 @@ TEST(Downloads, AsksOnlyForWhatThePeerHas) {
   EXPECT_EQ(agent.explain().pieces_have, 37u);
 }
 
+TEST(Downloads, TakesTheRarestPartsFirstWhereNobodyHasARunWhole) {
+  for (std::uint64_t seed = 1; seed <= 10; ++seed) {
+    Agent agent(32 * kMiB, {}, seed);
+    agent.want_all();
+    const std::uint32_t per_run = agent.layout.pieces_per_run();
+    const content::RunIndex rare(5);
+    for (std::uint32_t peer = 0; peer < 3; ++peer) {
+      agent.downloads.peer_up(PeerId(peer), kNear, agent.now);
+      for (std::uint32_t run = 0; run < agent.layout.run_count(); ++run) {
+        // Half of each run; of the rare one only the first peer.
+        if (run == rare.value() && peer != 0) continue;
+        PieceRange half = agent.layout.pieces_of_run(content::RunIndex(run));
+        half.count = per_run / 2;
+        agent.downloads.peer_has(PeerId(peer), kBlob, half, agent.now);
+      }
+    }
+    bool asked = false;
+    for (const StartRequest& request : agent.decide()) {
+      if (request.source != Source::of(PeerId(0))) continue;
+      EXPECT_EQ(agent.layout.run_of(request.pieces.first), rare) << "seed " << seed;
+      asked = true;
+      break;
+    }
+    EXPECT_TRUE(asked);
+  }
+}
+
 TEST(Downloads, PipelinesNoMoreThanFourRequestsOfAtMostSixteenMebibytes) {
   Agent agent(4 * kGiB);
   agent.want_all();

@@ -318,6 +318,46 @@ TEST_F(LeaseTableTest, AnOriginThatIsSlowForAllMakesNobodyLate) {
   }
 }
 
+TEST_F(LeaseTableTest, WhereMostAreLateNobodyLeavesTheOriginToTheOthers) {
+  constexpr std::uint32_t kNodes = 8;
+  for (std::uint32_t node = 0; node < kNodes; ++node) up(node);
+  std::array<std::vector<PieceRange>, kNodes> leased;
+  // All read quickly, and then, but for one, slowly.
+  for (Duration takes : {milliseconds(100), milliseconds(2000)}) {
+    for (std::uint32_t node = 0; node < kNodes; ++node) {
+      leased[node] = ask(node, 256 * kKiB).granted;
+      ASSERT_FALSE(leased[node].empty());
+    }
+    table.node_has(NodeId(0), kBlob, leased[0][0], now + milliseconds(100));
+    now += takes;
+    for (std::uint32_t node = 1; node < kNodes; ++node) {
+      table.node_has(NodeId(node), kBlob, leased[node][0], now);
+    }
+  }
+  for (std::uint32_t node = 0; node < kNodes; ++node) {
+    EXPECT_FALSE(ask(node, 256 * kKiB).granted.empty()) << node;
+  }
+}
+
+TEST_F(LeaseTableTest, WhoHasMoreToReadMayTakeLonger) {
+  for (std::uint32_t node = 1; node <= 8; ++node) up(node);
+  auto large = ask(1, 4 * kMiB).granted;
+  // The origin is shared by all from now on: to each a piece in 100 ms.
+  for (int round = 0; round < 16; ++round) {
+    for (std::uint32_t node = 2; node <= 8; ++node) {
+      auto granted = ask(node, 256 * kKiB).granted;
+      ASSERT_EQ(granted.size(), 1u);
+      table.node_has(NodeId(node), kBlob, granted[0], now + milliseconds(100) * granted[0].count);
+    }
+    now += milliseconds(400);
+    table.node_active(NodeId(1), kBlob, now);
+  }
+  ASSERT_EQ(large[0].count, 64u);
+  table.node_has(NodeId(1), kBlob, large[0], now);
+  ASSERT_FALSE(ask(2, 256 * kKiB).granted.empty());
+  EXPECT_FALSE(ask(1, 256 * kKiB).granted.empty());
+}
+
 TEST_F(LeaseTableTest, WhatOnlyOneNodeHadIsOpenAgainWhenItGoes) {
   for (std::uint32_t node = 1; node <= 4; ++node) up(node, node % 2);
   PieceRange both{PieceIndex(0), 64};
