@@ -3,8 +3,33 @@
 #include <utility>
 
 #include "core/base/log.h"
+#include "core/daemon/version.h"
 
 namespace shoal::agent {
+namespace {
+
+Result<std::unique_ptr<Origins>> make_origins(const Settings& settings) {
+  Result<AllowList> allow = AllowList::parse(settings.origin_allow);
+  if (!allow) return fail(allow.error());
+  OriginSettings origins;
+  origins.allow = std::move(*allow);
+  origins.limits = {settings.origin_limit, settings.origin_host_limit,
+                    settings.origin_host_requests};
+  origins.http.user_agent = "shoal-agent/" + std::string(daemon::version());
+  origins.http.proxy = settings.origin_proxy;
+  origins.http.ca_file = settings.origin_ca.string();
+  origins.s3.endpoint = settings.s3_endpoint;
+  origins.s3.region = settings.s3_region;
+  using Addressing = S3Settings::Addressing;
+  origins.s3.addressing = settings.s3_addressing == "path"      ? Addressing::kPath
+                          : settings.s3_addressing == "virtual" ? Addressing::kVirtual
+                                                                : Addressing::kAuto;
+  origins.registry_config = settings.registry_config.string();
+  origins.registry_plain = settings.registry_plain;
+  return Origins::make(std::move(origins), Environment::of_process());
+}
+
+}  // namespace
 
 Agent::Agent(daemon::Host host, const Settings& settings)
     : host_(std::move(host)), settings_(settings) {}
@@ -12,8 +37,8 @@ Agent::Agent(daemon::Host host, const Settings& settings)
 Agent::~Agent() = default;
 
 Task<Status> Agent::start() {
-  Result<AllowList> allow = AllowList::parse(settings_.origin_allow);
-  if (!allow) co_return fail(allow.error());
+  Result<std::unique_ptr<Origins>> origins = make_origins(settings_);
+  if (!origins) co_return fail(origins.error());
   std::shared_ptr<http::TlsContext> tls;
   if (!settings_.insecure) {
     auto loaded = http::TlsContext::load({settings_.tls_cert, settings_.tls_key, settings_.tls_ca});
@@ -29,7 +54,7 @@ Task<Status> Agent::start() {
               {{"lane", settings_.lane_listen.str()}});
   }
   parts_ =
-      std::make_unique<AgentParts>(host_.executor, settings_, std::move(tls), std::move(*allow));
+      std::make_unique<AgentParts>(host_.executor, settings_, std::move(tls), std::move(*origins));
   SHOAL_CO_TRY(parts_->open());
   co_return parts_->listen();
 }

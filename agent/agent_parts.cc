@@ -4,8 +4,6 @@
 #include <filesystem>
 #include <utility>
 
-#include "agent/origin/directory_origin.h"
-#include "agent/origin/http_origin.h"
 #include "core/base/hex.h"
 #include "core/base/log.h"
 #include "core/base/metrics.h"
@@ -59,15 +57,6 @@ TrackerLink::Options link_options(const Settings& settings, const std::string& e
   return options;
 }
 
-std::vector<std::unique_ptr<Origin>> make_origins(const AllowList& allow) {
-  std::vector<std::unique_ptr<Origin>> origins;
-  HttpOrigin::Options http;
-  http.user_agent = "shoal-agent/" + std::string(daemon::version());
-  origins.push_back(std::make_unique<HttpOrigin>(allow, std::move(http)));
-  origins.push_back(std::make_unique<DirectoryOrigin>(allow));
-  return origins;
-}
-
 asio::io_context& context_of(const Executor& executor) {
   return static_cast<asio::io_context&>(executor.context());
 }
@@ -75,12 +64,12 @@ asio::io_context& context_of(const Executor& executor) {
 }  // namespace
 
 AgentParts::AgentParts(Executor executor, const Settings& settings,
-                       std::shared_ptr<http::TlsContext> tls, AllowList allow)
+                       std::shared_ptr<http::TlsContext> tls, std::unique_ptr<Origins> origins)
     : executor_(executor),
       settings_(settings),
       epoch_(random_hex(8)),
       tls_(std::move(tls)),
-      allow_(std::move(allow)),
+      sources_(std::move(origins)),
       pool_("disk", kPoolThreads, kPoolQueue),
       lane_threads_(settings.lane_threads),
       lost_(context_of(executor), [this](std::vector<Lost>& lost) { on_lost(lost); }),
@@ -101,8 +90,10 @@ AgentParts::AgentParts(Executor executor, const Settings& settings,
           }),
       catalogue_(executor, tracker_of(settings, tls_)),
       inventory_(board_, link_.report()),
-      origins_(executor, make_origins(allow_), settings.origin_threads,
-               [this](TransferEvent event) { transfers_.push(std::move(event)); }),
+      origins_(
+          executor, [this](std::string_view url) { return sources_->find(url); },
+          settings.origin_threads,
+          [this](TransferEvent event) { transfers_.push(std::move(event)); }),
       lane_client_(lane_threads_, {settings.node_id, tls_},
                    [this](TransferEvent event) { transfers_.push(std::move(event)); }),
       fetcher_(executor, lane_client_, origins_, inventory_, *this, *this,
@@ -332,7 +323,7 @@ Task<void> AgentParts::maintain() {
                                           "When this node's certificate ends.");
   while (co_await sleep_until(Deadline::after(kMaintainEvery), &stop_)) {
     auto work = [this] {
-      origins_.tidy();
+      sources_->tidy();
       return store_->maintain();
     };
     auto report = co_await pool_.run(work);

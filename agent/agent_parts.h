@@ -25,8 +25,8 @@
 #include "agent/model/verifies.h"
 #include "agent/model/whole_checks.h"
 #include "agent/model/witness.h"
-#include "agent/origin/allow_list.h"
 #include "agent/origin/origin_reader.h"
+#include "agent/origin/origins.h"
 #include "agent/settings.h"
 #include "agent/swarm/fetcher.h"
 #include "agent/swarm/have_board.h"
@@ -48,7 +48,7 @@ class AgentParts final : public store::BlobListener,
                          public TrackerLink::Listener {
  public:
   AgentParts(Executor executor, const Settings& settings, std::shared_ptr<http::TlsContext> tls,
-             AllowList allow);
+             std::unique_ptr<Origins> origins);
   ~AgentParts() override;
 
   // Opens the store and everything that builds on it. Blocks on the disk.
@@ -104,7 +104,7 @@ class AgentParts final : public store::BlobListener,
   const Settings& settings_;
   const std::string epoch_;
   const std::shared_ptr<http::TlsContext> tls_;  // null: plain
-  const AllowList allow_;
+  const std::unique_ptr<Origins> sources_;
 
   // In order of construction; stop() goes backwards.
   BlockingPool pool_;

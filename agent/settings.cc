@@ -130,9 +130,48 @@ void declare(daemon::Settings& table, Settings& v) {
                              .example = "models.example.org,dir:/srv/models"});
   table.add(v.origin_threads, {.name = "origin-threads",
                                .doc = "Requests to origins that run at once.",
-                               .example = "8",
+                               .example = "16",
                                .min = "1",
                                .max = "256"});
+  table.add(v.origin_limit, {.name = "origin-limit",
+                             .doc = "Most bytes per second received from all origins.",
+                             .example = "5Gbit/s"});
+  table.add(v.origin_host_limit, {.name = "origin-host-limit",
+                                  .doc = "Most bytes per second received from one host.",
+                                  .example = "1Gbit/s"});
+  table.add(v.origin_host_requests,
+            {.name = "origin-host-requests",
+             .doc = "Requests to one host of an origin that run at once; 0 sets no limit.",
+             .example = "8",
+             .max = "256"});
+  table.add(v.origin_proxy, {.name = "origin-proxy",
+                             .doc = "URL of a proxy for all origins but those in $no_proxy; by "
+                                    "default $https_proxy.",
+                             .example = "http://proxy.example:3128"});
+  table.add(v.origin_ca, {.name = "origin-ca",
+                          .doc = "CA certificates (PEM) that origins are checked against, instead "
+                                 "of the system's.",
+                          .example = "/etc/ssl/private-ca.pem"});
+  table.add(v.s3_endpoint, {.name = "s3-endpoint",
+                            .doc = "URL of a server other than AWS for s3:// origins; by default "
+                                   "$AWS_ENDPOINT_URL_S3 or $AWS_ENDPOINT_URL.",
+                            .example = "https://minio.example:9000"});
+  table.add(v.s3_region, {.name = "s3-region",
+                          .doc = "Region of s3:// origins; by default $AWS_REGION, the profile's, "
+                                 "or where the bucket says it is.",
+                          .example = "eu-central-1"});
+  table.add(v.s3_addressing, {.name = "s3-addressing",
+                              .doc = "Where a bucket's name goes: path, virtual (into the host), "
+                                     "or auto: virtual at AWS, else path.",
+                              .example = "path"});
+  table.add(v.registry_config, {.name = "registry-config",
+                                .doc = "A Docker config.json with the logins for registries; by "
+                                       "default where Docker and Podman keep theirs.",
+                                .example = "/etc/shoal/registry.json"});
+  table.add(v.registry_plain, {.name = "registry-plain",
+                               .doc = "Registries, host:port, that are spoken to without TLS; "
+                                      "those on this machine always are.",
+                               .example = "registry.lan:5000"});
 
   table.section("Local and admin listeners");
   table.add(v.socket, {.name = "socket",
@@ -164,6 +203,11 @@ void declare(daemon::Settings& table, Settings& v) {
     Result<AllowList> list = AllowList::parse(v.origin_allow);
     if (list) return std::nullopt;
     return list.error().message();
+  });
+  table.rule([&v]() -> std::optional<std::string> {
+    const std::string& way = v.s3_addressing;
+    if (way == "auto" || way == "path" || way == "virtual") return std::nullopt;
+    return "s3-addressing: write auto, path or virtual";
   });
   table.rule([&v]() -> std::optional<std::string> {
     if (v.lane_listen.port != 0 && v.admin_listen.port != 0) return std::nullopt;

@@ -35,7 +35,17 @@ struct Settings {
   Rate download_limit;
 
   std::vector<std::string> origin_allow;
-  std::uint64_t origin_threads = 8;
+  std::uint64_t origin_threads = 16;
+  Rate origin_limit;
+  Rate origin_host_limit;
+  std::uint64_t origin_host_requests = 8;
+  std::string origin_proxy;
+  std::filesystem::path origin_ca;
+  std::string s3_endpoint;
+  std::string s3_region;
+  std::string s3_addressing = "auto";
+  std::filesystem::path registry_config;
+  std::vector<std::string> registry_plain;
 
   daemon::Address admin_listen{"0.0.0.0", 6971};
   std::filesystem::path socket = "/run/shoal/agent.sock";

@@ -188,6 +188,11 @@ std::string title_of(const content::Reference& reference) {
 
 constexpr std::string_view kFileScheme = "file://";
 
+// Kinds of origins whose URLs are their own: the agents read them.
+bool is_store_url(std::string_view url) {
+  return url.starts_with("s3://") || url.starts_with("hf://");
+}
+
 // The URL of the folder that --origin names, with a slash at its end. Errors: invalid.
 Result<std::string> origin_url(const std::string& given) {
   constexpr std::string_view kFolder = "dir:";
@@ -202,12 +207,19 @@ Result<std::string> origin_url(const std::string& given) {
         path.substr(1, path.ends_with('/') ? path.size() - 2 : std::string::npos));
     if (!inside) return fail(inside.error());
     url = std::string(kFileScheme) + (is_url ? path : http::percent_encode_path(path));
+  } else if (is_store_url(given)) {
+    const bool plain =
+        content::is_plain_text(given) && given.find_first_of(" ?#") == std::string::npos;
+    if (!plain || given.size() <= std::string_view("s3://").size()) {
+      return fail(Errc::kInvalid,
+                  "write s3://bucket/folder or hf://org/repo@commit, encoded as a URL");
+    }
   } else {
     Result<http::Url> parsed = http::parse_url(given);
     if (!parsed) return fail(parsed.error());
     if (parsed->scheme == http::Url::Scheme::kUnix || given.find('?') != std::string::npos) {
       return fail(Errc::kInvalid,
-                  "give an http:// or https:// URL without a query, or dir:/folder");
+                  "give an http://, https://, s3:// or hf:// URL without a query, or dir:/folder");
     }
   }
   if (!url.ends_with('/')) url += '/';
@@ -229,7 +241,8 @@ class Publish final : public Verb {
                           .flag_only = true});
     table.add(origin_, {.name = "origin",
                         .doc = "Where the same files can be read, each at its path: an http:// or "
-                               "https:// URL, or dir:/folder on all nodes that shall read it.",
+                               "https:// URL, s3://bucket/folder, hf://org/repo@commit, or "
+                               "dir:/folder on all nodes that shall read it.",
                         .example = "https://models.example/llama-8b/",
                         .flag_only = true});
     table.add(no_store_, {.name = "no-store",
@@ -248,6 +261,9 @@ class Publish final : public Verb {
         "shoal publish ./llama-8b --as llama/8b:v1 --origin https://models.example/llama-8b/ "
         "--no-store",
         "Only hashes the files: the nodes will read them from the web server, once between them.");
+    table.usage_example(
+        "shoal publish ./llama-8b --as llama/8b:v1 --origin s3://models/llama-8b --no-store",
+        "The same from a bucket; each agent has its own credentials, as for AWS's own tools.");
   }
 
   int run(Session& session) override {
@@ -267,8 +283,8 @@ class Publish final : public Verb {
       if (!url) return session.usage_error("--origin: " + url.error().message());
       origin_ = std::move(*url);
     }
-    // A manifest may leave the cluster: it does not say where a folder of ours is.
-    const bool in_folder = origin_ && origin_->starts_with(kFileScheme);
+    // A manifest may leave the cluster: it says only where everybody can read.
+    const bool ours = origin_ && (origin_->starts_with(kFileScheme) || is_store_url(*origin_));
     Clock::time_point begin = Clock::now();
     Result<SourceTree> tree = SourceTree::scan(words_[0]);
     if (!tree) return session.fail_with(tree.error());
@@ -285,8 +301,8 @@ class Publish final : public Verb {
       files.push_back(
           {tree->files()[i].path, state.digest, state.size, state.pieces_root, std::string()});
     }
-    Result<content::ModelDocuments> documents = content::make_model(
-        title_of(*reference), std::move(files), in_folder ? std::nullopt : origin_);
+    Result<content::ModelDocuments> documents =
+        content::make_model(title_of(*reference), std::move(files), ours ? std::nullopt : origin_);
     if (!documents) return session.fail_with(documents.error());
     agent_client::PublishRequest request;
     request.reference = reference->str();

@@ -70,6 +70,7 @@ find_package(nlohmann_json 3.11 REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(yaml-cpp REQUIRED)
 find_package(CURL REQUIRED)
+find_package(pugixml REQUIRED)
 find_package(SQLite3 REQUIRED)
 # Headers only: libtorrent's own binary interface pins Boost to the system's 1.74 (ADR 0001).
 find_package(Boost 1.74 EXACT REQUIRED)

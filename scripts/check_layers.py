@@ -75,6 +75,7 @@ ROOMS = (
      "JSON is read by the few parsers of these folders"),
     (r"yaml-cpp/", ("core/daemon",), "settings files are read by core/daemon"),
     (r"curl/", ("agent/origin", "tests/agent/origin"), "origins are read by agent/origin"),
+    (r"pugixml", ("agent/origin",), "XML is read by the origins that speak it"),
     (r"sqlite3", ("tracker/catalogue", "tests/tracker/catalogue"),
      "the catalogue's storage is its own affair"),
     (r"libtorrent/", ("agent/bittorrent", "tests/agent/bittorrent", "tests/core/content",

@@ -97,8 +97,11 @@ Result<std::vector<BlobOrigins>> origins_field(const Json& object) {
       origin.kind = "http";
     } else if (scheme == "file") {
       origin.kind = "dir";
+    } else if (scheme == "s3" || scheme == "hf") {
+      origin.kind = scheme;
     } else {
-      return fail(Errc::kInvalid, "origins: '" + origin.url + "' is no http, https or file URL");
+      return fail(Errc::kInvalid,
+                  "origins: '" + origin.url + "' is no http, https, s3, hf or file URL");
     }
     by_blob[*blob].push_back(std::move(origin));
   }

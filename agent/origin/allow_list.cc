@@ -11,15 +11,11 @@
 #include <optional>
 #include <utility>
 
+#include "agent/origin/text.h"
+#include "core/base/check.h"
+
 namespace shoal::agent {
 namespace {
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return out;
-}
 
 std::optional<std::vector<std::uint8_t>> parse_address(std::string_view text) {
   std::string copy(text);
@@ -151,6 +147,22 @@ Result<AllowList> AllowList::parse(std::span<const std::string> entries) {
   return list;
 }
 
+AllowList AllowList::with_public(std::span<const std::string> hosts) const {
+  Result<AllowList> more = parse(hosts);
+  SHOAL_CHECK(more.has_value() && more->prefixes_.empty() && more->directories_.empty(),
+              "not a list of hosts");
+  AllowList out = *this;
+  for (HostEntry& entry : more->hosts_) {
+    entry.is_public = true;
+    out.hosts_.push_back(std::move(entry));
+  }
+  return out;
+}
+
+void AllowList::add_host(const std::string& host) {
+  hosts_.push_back({.host = lower(host), .port = 0, .below = false, .is_public = false});
+}
+
 bool AllowList::prefix_listed(std::span<const std::uint8_t> address) const {
   return std::any_of(prefixes_.begin(), prefixes_.end(), [&](const Prefix& prefix) {
     return has_prefix(address, prefix.bytes, prefix.bits);
@@ -161,6 +173,7 @@ bool AllowList::host_listed(std::string_view host, std::uint16_t port, bool exac
   std::string name = lower(host);
   return std::any_of(hosts_.begin(), hosts_.end(), [&](const HostEntry& entry) {
     if (entry.port != 0 && entry.port != port) return false;
+    if (entry.is_public && exact_only) return false;
     if (entry.below) return !exact_only && name.ends_with(entry.host);
     return name == entry.host;
   });

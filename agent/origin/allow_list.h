@@ -26,6 +26,14 @@ class AllowList {
   // Errors: invalid, naming the entry.
   static Result<AllowList> parse(std::span<const std::string> entries);
 
+  // This list and more entries of the forms `host` and `*.example.org`, at which private addresses
+  // stay refused whatever they resolve to: what a kind of origin usually needs, not what an
+  // operator chose.
+  AllowList with_public(std::span<const std::string> hosts) const;
+
+  // One more host or address, any port, as if the operator had listed it.
+  void add_host(const std::string& host);
+
   // May a connection be opened to this host? Also called for each redirect.
   // Errors: denied, with the line to add.
   Status check_host(std::string_view host, std::uint16_t port) const;
@@ -43,6 +51,7 @@ class AllowList {
     std::string host;  // lower case; with `below`, the part after "*"
     std::uint16_t port = 0;
     bool below = false;
+    bool is_public = false;
   };
   struct Prefix {
     std::vector<std::uint8_t> bytes;  // 4 or 16, network order

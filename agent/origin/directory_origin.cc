@@ -8,9 +8,12 @@
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
+#include <filesystem>
+#include <utility>
 #include <vector>
 
 #include "core/base/unique_fd.h"
+#include "core/content/manifest.h"
 #include "core/http/url.h"
 
 namespace shoal::agent {
@@ -50,7 +53,76 @@ Result<OpenFile> open_file(const std::string& url, const AllowList& allow) {
   return file;
 }
 
+// The folder that "dir:/srv/models" or "file:///srv/models" names.
+Result<std::string> folder_of(const std::string& source) {
+  constexpr std::string_view kFolder = "dir:";
+  std::string path;
+  if (source.starts_with(kFolder)) {
+    path = source.substr(kFolder.size());
+  } else {
+    Result<std::string> decoded = http::percent_decode(
+        source.substr(std::min<std::size_t>(source.size(), std::string_view("file://").size())));
+    if (!decoded) return fail(decoded.error());
+    path = std::move(*decoded);
+  }
+  if (!path.starts_with('/')) {
+    return fail(Errc::kInvalid, "'" + source + "': write dir:/folder, with the whole path");
+  }
+  char resolved[PATH_MAX];
+  if (::realpath(path.c_str(), resolved) == nullptr) {
+    return fail(errno_error("origin folder " + path, errno));
+  }
+  return std::string(resolved);
+}
+
 }  // namespace
+
+OriginStatus DirectoryOrigin::list(const OriginQuery& query, OriginListing& found,
+                                   const CancelFlag& cancel) {
+  namespace fs = std::filesystem;
+  auto failed = [](Error error) -> OriginStatus { return {fail(std::move(error)), {}}; };
+  Result<std::string> folder = folder_of(query.source);
+  if (!folder) return failed(folder.error());
+  // Of a path in it, so that the folder itself may be what is listed.
+  if (Status allowed = allow_.check_directory(*folder + "/"); !allowed) {
+    return failed(allowed.error());
+  }
+  found.source = "file://" + http::percent_encode_path(*folder);
+  std::error_code error;
+  fs::recursive_directory_iterator at(*folder, error);
+  for (; !error && at != fs::recursive_directory_iterator(); at.increment(error)) {
+    if (cancel.load(std::memory_order_relaxed)) {
+      return failed(Error(Errc::kCancelled, "listing cancelled"));
+    }
+    if (at->is_directory(error) && !at->is_symlink(error)) continue;
+    std::string name = at->path().string().substr(folder->size() + 1);
+    if (!query.wants(name)) continue;
+    Result<content::RelativePath> path = content::RelativePath::parse(name);
+    if (!path) return failed(path.error().with_context("leave it out with --exclude"));
+    // A link may lead to what is allowed elsewhere, but not be a part of this folder.
+    char resolved[PATH_MAX];
+    if (::realpath(at->path().c_str(), resolved) == nullptr ||
+        !std::string_view(resolved).starts_with(*folder + "/")) {
+      return failed(Error(Errc::kInvalid, "'" + name + "' leads out of " + *folder));
+    }
+    OriginFile file;
+    OriginStatus probed =
+        probe("file://" + http::percent_encode_path(at->path().string()), file, cancel);
+    if (!probed.status) return probed;
+    if (found.files.size() == content::kMaxModelFiles) {
+      return failed(Error(Errc::kInvalid, "more than " + std::to_string(content::kMaxModelFiles) +
+                                              " files in " + *folder));
+    }
+    found.files.push_back({std::move(*path), std::move(file), std::nullopt});
+  }
+  if (error) return failed(errno_error("listing " + *folder, error.value()));
+  if (found.files.empty()) {
+    return failed(Error(Errc::kNotFound, "no file that is wanted in " + *folder));
+  }
+  std::sort(found.files.begin(), found.files.end(),
+            [](const OriginEntry& a, const OriginEntry& b) { return a.path < b.path; });
+  return {};
+}
 
 OriginStatus DirectoryOrigin::probe(const std::string& url, OriginFile& file, const CancelFlag&) {
   Result<OpenFile> opened = open_file(url, allow_);

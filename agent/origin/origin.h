@@ -7,12 +7,17 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/base/result.h"
 #include "core/base/units.h"
+#include "core/content/digest.h"
+#include "core/content/relative_path.h"
 
 namespace shoal::agent {
 
@@ -36,6 +41,29 @@ struct OriginStatus {
 // Takes the next bytes of a read, in order. An error ends the read and becomes its status.
 using OriginSink = std::function<Status(std::span<const std::byte>)>;
 
+// What shall be published from an origin.
+struct OriginQuery {
+  std::string source;                // "s3://bucket/llama-8b", "hf://org/repo@main", …
+  std::vector<std::string> include;  // shell patterns of paths; empty: all
+  std::vector<std::string> exclude;  // of those
+  std::string platform;              // "linux/amd64": of an image index; empty: this node's
+
+  bool wants(std::string_view path) const;
+};
+
+struct OriginEntry {
+  content::RelativePath path;             // within the model
+  OriginFile file;                        // its URL is pinned to what was found, where the kind can
+  std::optional<content::Digest> digest;  // which the origin itself declares
+};
+
+// What an origin has there, as it was seen at one moment.
+struct OriginListing {
+  std::string source;  // pinned: for a branch its commit, for a tag its digest
+  std::vector<OriginEntry> files;
+  std::map<std::string, std::string> annotations;  // worth keeping in the manifest
+};
+
 // Set by another thread to end a read early with `cancelled`. A blocked read notices within a
 // second.
 using CancelFlag = std::atomic<bool>;
@@ -45,8 +73,16 @@ class Origin {
  public:
   virtual ~Origin() = default;
 
+  // As in the catalogue and in metrics: "http", "dir", "s3", …
+  virtual std::string_view kind() const = 0;
+
   // Does this origin answer for URLs of that scheme ("file", "http", "https")?
   virtual bool handles(std::string_view scheme) const = 0;
+
+  // The files there that the query wants, ascending by path. Errors: those of probe; not_found also
+  // when there is none.
+  virtual OriginStatus list(const OriginQuery& query, OriginListing& found,
+                            const CancelFlag& cancel) = 0;
 
   // Looks at the file without reading it and fills in size and version.
   // Errors: not_found, denied (credentials, or the place is not on the allow-list: the message has

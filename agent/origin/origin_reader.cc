@@ -45,23 +45,15 @@ Outcome outcome_of(Errc code) {
 
 }  // namespace
 
-OriginReader::OriginReader(Executor control, std::vector<std::unique_ptr<Origin>> origins,
-                           std::size_t threads, Report report)
-    : origins_(std::move(origins)),
+OriginReader::OriginReader(Executor control, Find find, std::size_t threads, Report report)
+    : find_(std::move(find)),
       report_(std::move(report)),
       tasks_(control, "origin-reader"),
       pool_("origin", threads, kQueueLimit) {}
 
 OriginReader::~OriginReader() = default;
 
-Origin* OriginReader::origin_for(const std::string& url) const {
-  for (const auto& origin : origins_) {
-    if (origin->handles(scheme_of(url))) return origin.get();
-  }
-  return nullptr;
-}
-
-bool OriginReader::can_read(const std::string& url) const { return origin_for(url) != nullptr; }
+bool OriginReader::can_read(const std::string& url) const { return find_(url) != nullptr; }
 
 void OriginReader::fetch(Transfer transfer, std::string url) {
   auto cancel = std::make_shared<CancelFlag>(false);
@@ -126,7 +118,7 @@ TransferEvent OriginReader::read(const Transfer& transfer, const std::string& ur
     ended.detail = result.status.error().str();
     return ended;
   };
-  Origin* origin = origin_for(url);
+  Origin* origin = find_(url);
   SHOAL_CHECK(origin != nullptr, "no origin for " + url);
   OriginFile file;
   OriginStatus pinned = pin(*origin, *transfer.blob, url, file, cancel);
@@ -179,10 +171,6 @@ std::optional<std::string> OriginReader::version(const content::Digest& blob,
   auto it = files_.find({blob, url});
   if (it == files_.end()) return std::nullopt;
   return it->second.version;
-}
-
-void OriginReader::tidy() const {
-  for (const auto& origin : origins_) origin->tidy();
 }
 
 void OriginReader::forget(const content::Digest& blob, const std::string& url) {

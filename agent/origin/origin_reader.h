@@ -9,9 +9,9 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
-#include <vector>
 
 #include "agent/origin/origin.h"
 #include "agent/transfer.h"
@@ -22,14 +22,16 @@
 namespace shoal::agent {
 
 // Thread: fetch, cancel and stop on the control thread; `report` is called on the reader's threads
-// and on the control thread. Lifetime: borrows the origins; stop() must have ended before
+// and on the control thread. Lifetime: borrows what `find` returns; stop() must have ended before
 // destruction.
 class OriginReader {
  public:
   using Report = std::function<void(TransferEvent)>;
 
-  OriginReader(Executor control, std::vector<std::unique_ptr<Origin>> origins, std::size_t threads,
-               Report report);
+  // The origin that answers for a URL; null if none does. Called on any thread.
+  using Find = std::function<Origin*(std::string_view url)>;
+
+  OriginReader(Executor control, Find find, std::size_t threads, Report report);
   ~OriginReader();
   OriginReader(const OriginReader&) = delete;
   OriginReader& operator=(const OriginReader&) = delete;
@@ -47,9 +49,6 @@ class OriginReader {
   // What was pinned for a blob at a URL; nothing before the first read.
   std::optional<std::string> version(const content::Digest& blob, const std::string& url) const;
 
-  // Blocks briefly; on any thread.
-  void tidy() const;
-
   // Lets the next read pin whatever version is there by then.
   void forget(const content::Digest& blob, const std::string& url);
 
@@ -60,10 +59,9 @@ class OriginReader {
   TransferEvent read(const Transfer& transfer, const std::string& url, const CancelFlag& cancel);
   OriginStatus pin(Origin& origin, const store::Blob& blob, const std::string& url,
                    OriginFile& file, const CancelFlag& cancel);
-  Origin* origin_for(const std::string& url) const;
 
   // Constant after construction
-  const std::vector<std::unique_ptr<Origin>> origins_;
+  const Find find_;
   const Report report_;
 
   TaskGroup tasks_;                                                            // control thread

@@ -1,5 +1,7 @@
 #include "core/api/json_fields.h"
 
+#include "core/base/json_shape.h"
+
 namespace shoal::api::detail {
 
 std::string cut_text(std::string_view text, std::size_t limit) {
@@ -144,32 +146,8 @@ void Reader::take_error(const Json& field, std::string_view key, std::optional<E
   if (!error_) value.emplace(errc_from_name(code->get_ref<const std::string&>()), message);
 }
 
-namespace {
-
-// Whether brackets nest deeper than kMaxDepth, without recursion or allocation.
-bool too_deep(std::string_view body) {
-  std::size_t depth = 0;
-  bool in_text = false;
-  for (std::size_t i = 0; i < body.size(); ++i) {
-    char c = body[i];
-    if (in_text) {
-      if (c == '\\') ++i;
-      if (c == '"') in_text = false;
-    } else if (c == '"') {
-      in_text = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > kMaxDepth) return true;
-    } else if ((c == '}' || c == ']') && depth > 0) {
-      --depth;
-    }
-  }
-  return false;
-}
-
-}  // namespace
-
 Result<Json> parse_json(std::string_view body) {
-  if (too_deep(body)) {
+  if (json_shape(body).depth > kMaxDepth) {
     return fail(Errc::kInvalid, "the body nests deeper than " + std::to_string(kMaxDepth));
   }
   Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);

@@ -1,6 +1,7 @@
 #include "core/content/digest.h"
 
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 
 #include "core/base/check.h"
 #include "core/base/hex.h"
@@ -80,5 +81,15 @@ Digest digest_of(std::span<const std::byte> bytes) {
 }
 
 Digest digest_of(std::string_view text) { return digest_of(std::as_bytes(std::span(text))); }
+
+Hash32 hmac_sha256(std::string_view key, std::string_view text) {
+  Hash32 out{};
+  unsigned size = 0;
+  const unsigned char* made = HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
+                                   reinterpret_cast<const unsigned char*>(text.data()), text.size(),
+                                   reinterpret_cast<unsigned char*>(out.data()), &size);
+  SHOAL_CHECK(made != nullptr && size == out.size(), "HMAC failed");
+  return out;
+}
 
 }  // namespace shoal::content

@@ -67,6 +67,9 @@ class Sha256 {
 Digest digest_of(std::span<const std::byte> bytes);
 Digest digest_of(std::string_view text);
 
+// RFC 2104, with SHA-256.
+Hash32 hmac_sha256(std::string_view key, std::string_view text);
+
 }  // namespace shoal::content
 
 template <>

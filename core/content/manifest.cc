@@ -10,6 +10,7 @@
 #include "core/base/check.h"
 #include "core/base/hex.h"
 #include "core/content/layout.h"
+#include "core/content/oci_json.h"
 #include "core/content/piece_hasher.h"
 
 namespace shoal::content {
@@ -22,103 +23,15 @@ std::optional<Hash32> Descriptor::pieces_root() const {
 }
 namespace {
 
-using Json = nlohmann::json;
+using oci::annotation;
+using oci::find;
+using oci::Json;
+using oci::read_annotations;
+using oci::read_descriptor;
 // Keeps fields in the order they are written, so that a document has one form.
 using OrderedJson = nlohmann::ordered_json;
 
 auto invalid(std::string why) { return fail(Errc::kInvalid, std::move(why)); }
-
-// ---- reading
-
-struct JsonShape {
-  std::size_t depth = 0;   // deepest nesting of arrays and objects
-  std::size_t values = 0;  // at least as many as there are values of all kinds
-};
-
-// Of `text`, if it is JSON at all. Done before parsing, because a parsed value takes up to 30 times
-// as much memory as its text.
-JsonShape json_shape(std::string_view text) {
-  JsonShape shape;
-  std::size_t depth = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      shape.depth = std::max(shape.depth, ++depth);
-      shape.values += 2;  // itself, and the first one in it
-    } else if (c == ',') {
-      ++shape.values;
-    } else if ((c == ']' || c == '}') && depth > 0) {
-      --depth;
-    }
-  }
-  return shape;
-}
-
-const Json* find(const Json& object, std::string_view key) {
-  auto it = object.find(key);
-  return it == object.end() ? nullptr : &*it;
-}
-
-Result<std::string> read_string(const Json& object, std::string_view key) {
-  const Json* value = find(object, key);
-  if (value == nullptr || !value->is_string()) {
-    return invalid("'" + std::string(key) + "' is missing or not a string");
-  }
-  return value->get_ref<const std::string&>();
-}
-
-Result<std::map<std::string, std::string>> read_annotations(const Json& object) {
-  std::map<std::string, std::string> annotations;
-  const Json* value = find(object, "annotations");
-  if (value == nullptr || value->is_null()) return annotations;
-  if (!value->is_object()) return invalid("'annotations' is not an object");
-  if (value->size() > kMaxAnnotations) return invalid("more than 256 annotations");
-  for (const auto& [key, text] : value->items()) {
-    if (!text.is_string())
-      return invalid("annotation '" + escape_for_message(key) + "' is not text");
-    const auto& content = text.get_ref<const std::string&>();
-    if (key.size() > kMaxAnnotationLength || content.size() > kMaxAnnotationLength) {
-      return invalid("annotation '" + escape_for_message(key) + "' is too long");
-    }
-    annotations.emplace(key, content);
-  }
-  return annotations;
-}
-
-Result<Descriptor> read_descriptor(const Json& json) {
-  if (!json.is_object()) return invalid("is not an object");
-  Result<std::string> media_type = read_string(json, "mediaType");
-  if (!media_type) return fail(media_type.error());
-  if (media_type->size() > kMaxAnnotationLength) return invalid("the media type is too long");
-  Result<std::string> digest_text = read_string(json, "digest");
-  if (!digest_text) return fail(digest_text.error());
-  Result<Digest> digest = Digest::parse(*digest_text);
-  if (!digest) return fail(digest.error());
-  const Json* size = find(json, "size");
-  if (size == nullptr || !size->is_number_unsigned()) {
-    return invalid("'size' is missing or not a whole number");
-  }
-  Result<BlobLayout> layout = BlobLayout::of_size(size->get<std::uint64_t>());
-  if (!layout) return fail(layout.error());
-  if (layout->empty() && *digest != digest_of(std::string_view())) {
-    return invalid("size 0 with a digest that is not that of nothing");
-  }
-  Result<std::map<std::string, std::string>> annotations = read_annotations(json);
-  if (!annotations) return fail(annotations.error());
-  return Descriptor{*std::move(media_type), *digest, layout->size(), *std::move(annotations)};
-}
-
-const std::string* annotation(const std::map<std::string, std::string>& annotations,
-                              std::string_view key) {
-  auto it = annotations.find(std::string(key));
-  return it == annotations.end() ? nullptr : &it->second;
-}
 
 // ---- rules that hold for documents read and written
 
@@ -213,8 +126,7 @@ Result<ModelFile> file_from_layer(Descriptor layer) {
 
 Result<ModelManifest> read_manifest(const Json& json) {
   if (!json.is_object()) return invalid("not a JSON object");
-  const Json* version = find(json, "schemaVersion");
-  if (version == nullptr || *version != 2) return invalid("'schemaVersion' is not 2");
+  SHOAL_TRY(oci::check_schema_version(json));
   const Json* media_type = find(json, "mediaType");
   if (media_type != nullptr && *media_type != kManifestMediaType) {
     return invalid("'mediaType' is not " + std::string(kManifestMediaType));
@@ -382,13 +294,9 @@ Result<ModelManifest> ModelManifest::parse(std::span<const std::byte> json) {
 
 Result<ModelManifest> ModelManifest::parse(std::string_view json) {
   auto named = [](const Error& error) { return fail(error.with_context("manifest")); };
-  if (json.size() > kMaxManifestSize) return named({Errc::kInvalid, "larger than 4 MiB"});
-  JsonShape shape = json_shape(json);
-  if (shape.depth > kMaxJsonDepth) return named({Errc::kInvalid, "nested too deeply"});
-  if (shape.values > kMaxJsonValues) return named({Errc::kInvalid, "too many JSON values"});
-  Json parsed = Json::parse(json, nullptr, /*allow_exceptions=*/false);
-  if (parsed.is_discarded()) return named({Errc::kInvalid, "not JSON"});
-  Result<ModelManifest> manifest = read_manifest(parsed);
+  Result<Json> parsed = oci::parse_document(json);
+  if (!parsed) return named(parsed.error());
+  Result<ModelManifest> manifest = read_manifest(*parsed);
   if (!manifest) return named(manifest.error());
   return manifest;
 }

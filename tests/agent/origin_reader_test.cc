@@ -26,6 +26,10 @@ class ScriptedOrigin final : public Origin {
 
   bool handles(std::string_view scheme) const override { return scheme == "test"; }
 
+  std::string_view kind() const override { return "test"; }
+  OriginStatus list(const OriginQuery&, OriginListing&, const CancelFlag&) override {
+    return {fail(Errc::kInvalid, "nothing is listed here"), {}};
+  }
   OriginStatus probe(const std::string& url, OriginFile& file, const CancelFlag&) override {
     std::lock_guard lock(mutex_);
     ++probes_;
@@ -85,12 +89,10 @@ const std::string kUrl = "test://origin/file";
 class OriginReaderTest : public ::testing::Test {
  protected:
   OriginReaderTest() : blob_(make_blob(6 * 64 * kKiB + 50, 21)), stored_(store_.empty(blob_)) {
-    auto origin = std::make_unique<ScriptedOrigin>();
-    origin_ = origin.get();
-    std::vector<std::unique_ptr<Origin>> origins;
-    origins.push_back(std::move(origin));
-    reader_ = std::make_unique<OriginReader>(control_.executor(), std::move(origins), 2,
-                                             reports_.receiver());
+    auto find = [this](std::string_view url) -> Origin* {
+      return origin_->handles(scheme_of(url)) ? origin_.get() : nullptr;
+    };
+    reader_ = std::make_unique<OriginReader>(control_.executor(), find, 2, reports_.receiver());
     origin_->put(kUrl, blob_.bytes, "v1");
   }
   ~OriginReaderTest() override {
@@ -122,7 +124,7 @@ class OriginReaderTest : public ::testing::Test {
   std::shared_ptr<store::Blob> stored_;
   Reports reports_;
   IoThread control_{"control"};
-  ScriptedOrigin* origin_ = nullptr;
+  const std::unique_ptr<ScriptedOrigin> origin_ = std::make_unique<ScriptedOrigin>();
   std::unique_ptr<OriginReader> reader_;
   bool stopped_ = false;
 };

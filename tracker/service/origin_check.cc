@@ -32,7 +32,8 @@ Status check_origin(const api::Origin& origin) {
   const std::string_view scheme = url.substr(0, scheme_end);
   const std::string_view rest = url.substr(scheme_end + 3);
   const std::string_view authority = rest.substr(0, rest.find('/'));
-  if (authority.find('@') != std::string_view::npos) {
+  // On the Hub a name is followed by its revision.
+  if (scheme != "hf" && authority.find('@') != std::string_view::npos) {
     return refuse("URL has no user part: the catalogue holds no credentials");
   }
   if ((scheme == "file") != (origin.kind == "dir")) {

@@ -7,7 +7,7 @@
 
 #include "agent/origin/directory_origin.h"
 #include "agent/origin/http_origin.h"
-#include "tests/fakes/scripted_server.h"
+#include "tests/agent/origin/origin_fixture.h"
 
 namespace shoal::agent {
 namespace {
@@ -16,28 +16,6 @@ using fakes::http_answer;
 using fakes::ScriptedServer;
 
 AllowList allow(std::vector<std::string> entries) { return *AllowList::parse(entries); }
-
-std::string text_of(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-struct ReadResult {
-  OriginStatus status;
-  std::string bytes;
-};
-
-ReadResult read_from(Origin& origin, const OriginFile& file, ByteRange range) {
-  ReadResult result;
-  CancelFlag cancel{false};
-  result.status = origin.read(
-      file, range,
-      [&](std::span<const std::byte> bytes) -> Status {
-        result.bytes += text_of(bytes);
-        return {};
-      },
-      cancel);
-  return result;
-}
 
 class DirectoryOriginTest : public ::testing::Test {
  protected:
@@ -96,6 +74,30 @@ TEST_F(DirectoryOriginTest, SaysThatTheFileChangedRatherThanMixVersions) {
   EXPECT_EQ(result.bytes, "");
 }
 
+TEST_F(DirectoryOriginTest, ListsWhatIsWantedBelowAFolder) {
+  DirectoryOrigin origin(allow({"dir:" + root_}));
+  write("other", "x");
+  ASSERT_EQ(::symlink("file", (root_ + "/link").c_str()), 0);
+  OriginListing listing;
+  CancelFlag cancel{false};
+  OriginStatus status = origin.list({"dir:" + root_, {}, {"o*"}, ""}, listing, cancel);
+  ASSERT_TRUE(status.status) << status.status.error().str();
+  ASSERT_EQ(listing.files.size(), 2u);
+  EXPECT_EQ(listing.files[0].path.str(), "file");
+  EXPECT_EQ(listing.files[1].path.str(), "link");
+  EXPECT_EQ(listing.files[1].file.size, 10u);
+  EXPECT_EQ(listing.files[0].file.url, url("file"));
+  EXPECT_EQ(
+      origin.list({"dir:" + root_, {"*.none"}, {}, ""}, listing, cancel).status.error().code(),
+      Errc::kNotFound);
+  EXPECT_EQ(origin.list({"dir:/etc", {}, {}, ""}, listing, cancel).status.error().code(),
+            Errc::kDenied);
+  ASSERT_EQ(::unlink((root_ + "/link").c_str()), 0);
+  ASSERT_EQ(::symlink("/etc/passwd", (root_ + "/link").c_str()), 0);
+  EXPECT_EQ(origin.list({"dir:" + root_, {}, {}, ""}, listing, cancel).status.error().code(),
+            Errc::kInvalid);
+}
+
 TEST_F(DirectoryOriginTest, SaysThatAFileOrAccessIsMissing) {
   AllowList list = allow({"dir:" + root_});
   DirectoryOrigin origin(list);
@@ -121,7 +123,7 @@ TEST_F(DirectoryOriginTest, StopsWhenTheSinkFailsOrTheReadIsCancelled) {
   EXPECT_EQ(status.status.error().code(), Errc::kCancelled);
 }
 
-class HttpOriginTest : public ::testing::Test {
+class HttpOriginTest : public OriginFixture {
  protected:
   OriginStatus probe(const std::string& url, OriginFile& file) {
     CancelFlag cancel{false};
@@ -140,8 +142,7 @@ class HttpOriginTest : public ::testing::Test {
     return result.status.status ? Errc::kInternal : result.status.status.error().code();
   }
 
-  AllowList list_ = allow({"127.0.0.1"});
-  HttpOrigin origin_{list_, {std::chrono::milliseconds(2000), std::chrono::seconds(1), "test"}};
+  HttpOrigin origin_{client()};
 };
 
 constexpr const char* kV1 = "ETag: \"v1\"\r\n";

@@ -1,0 +1,109 @@
+"""A server with the Hugging Face Hub's paths and headers, and another one where it keeps large files."""
+
+import hashlib
+import http.server
+import re
+import threading
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class _Server:
+    def __init__(self, answer):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *args):
+                pass
+
+            def do_GET(self):
+                answer(self)
+
+            def reply(self, status, headers, body=b""):
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self._http.block_on_close = False
+        self.port = self._http.server_address[1]
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join(10)
+
+
+class HubServer:
+    """The repository `repo` with `files` ({path: bytes}); those that end in .safetensors are kept with LFS.
+
+    token: who brings another one is told that the repository is gated, who brings none that there is no such
+    repository. sent: body bytes by path. seen: the headers of all requests to the other server.
+    """
+
+    def __init__(self, repo, files, token):
+        self.repo, self.files, self.token = repo, files, token
+        self.sent = {path: 0 for path in files}
+        self.seen = []
+        self._lock = threading.Lock()
+        self._hub = _Server(self._answer_hub)
+        self._store = _Server(self._answer_store)
+        self.url = f"http://127.0.0.1:{self._hub.port}"
+        # Another host by its name, though the same machine.
+        self._store_url = f"http://localhost:{self._store.port}"
+
+    def __enter__(self):
+        self._hub.__enter__()
+        self._store.__enter__()
+        return self
+
+    def __exit__(self, *_):
+        self._store.__exit__()
+        self._hub.__exit__()
+
+    def _answer_hub(self, request):
+        given = request.headers.get("Authorization")
+        if given is None:
+            return request.reply(401, {"X-Error-Code": "RepoNotFound"})
+        if given != f"Bearer {self.token}":
+            return request.reply(403, {"X-Error-Code": "GatedRepo"})
+        prefix = f"/{self.repo}/resolve/{COMMIT}/"
+        path = request.path[len(prefix):] if request.path.startswith(prefix) else None
+        if path not in self.files:
+            return request.reply(404, {"X-Error-Code": "EntryNotFound"})
+        data = self.files[path]
+        if not path.endswith(".safetensors"):
+            etag = f'"{hashlib.sha1(data).hexdigest()}"'  # git's, of the file and a header
+            return self._ranges(request, path, {"ETag": etag, "X-Repo-Commit": COMMIT})
+        return request.reply(302, {"Location": f"{self._store_url}/{path}?signature=secret",
+                                   "X-Linked-Size": str(len(data)), "X-Repo-Commit": COMMIT,
+                                   "X-Linked-Etag": f'"{hashlib.sha256(data).hexdigest()}"'})
+
+    def _answer_store(self, request):
+        with self._lock:
+            self.seen.append(dict(request.headers))
+        path, _, query = request.path[1:].partition("?")
+        if query != "signature=secret":
+            return request.reply(403, {})
+        return self._ranges(request, path, {"ETag": '"of-the-store"'})
+
+    def _ranges(self, request, path, headers):
+        data = self.files[path]
+        match = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("Range", ""))
+        if not match:
+            return request.reply(400, {})
+        first, last = int(match[1]), min(int(match[2]), len(data) - 1)
+        body = data[first:last + 1]
+        with self._lock:
+            self.sent[path] += len(body)
+        return request.reply(206, {**headers, "Content-Range": f"bytes {first}-{last}/{len(data)}"},
+                             body)
