@@ -19,7 +19,7 @@ using std::chrono::milliseconds;
 
 constexpr std::size_t kPoolThreads = 4;
 constexpr std::size_t kPoolQueue = 16'384;
-constexpr std::size_t kIngestThreads = 2;
+constexpr std::size_t kIngestThreads = 4;
 constexpr std::chrono::seconds kMaintainEvery{2};
 constexpr milliseconds kMeasureEvery{1000};
 constexpr std::uint64_t kRecheckStep = 32 * kMiB;
@@ -137,7 +137,8 @@ Status AgentParts::open() {
                                    tables_, *order_pins_, pool_);
   pulls_->on_ended([this] { link_.beat_now(); });
   ingests_ = std::make_unique<Ingests>(
-      executor_, *store_, kIngestThreads, [this](const store::Blob& blob) { inventory_.set(blob); },
+      executor_, *store_, settings_.store.string(), kIngestThreads,
+      [this](const store::Blob& blob) { inventory_.set(blob); },
       [this](const content::Digest& digest) { tasks_.spawn("take back", take_back(digest)); });
   WholeChecks::Callbacks callbacks;
   callbacks.vouch = [this](content::PieceTable table) { return vouch(std::move(table)); };
@@ -174,7 +175,7 @@ Status AgentParts::listen() {
   local_ = std::make_unique<LocalApi>(
       executor_, settings_.socket.string(),
       LocalApi::Parts{*store_, *blobs_, *library_, inventory_, fetcher_, *pulls_, *ingests_,
-                      *verifies_, copies_, witness_, *order_pins_, catalogue_, pool_},
+                      *verifies_, copies_, witness_, *order_pins_, catalogue_, *sources_, pool_},
       [this] { return standing(); });
   SHOAL_TRY(local_->start());
   tasks_.spawn("recheck", recheck(), [this] { stop_.set(); });

@@ -1,15 +1,19 @@
-// shoal publish DIR --as NAME:TAG
+// shoal publish DIR|URL… --as NAME:TAG
 
 #include <algorithm>
 #include <chrono>
 #include <deque>
+#include <iterator>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "cli/node_progress.h"
 #include "cli/progress.h"
+#include "cli/publish_source.h"
 #include "cli/rate_meter.h"
 #include "cli/source_tree.h"
 #include "cli/text.h"
@@ -29,31 +33,31 @@ using Clock = std::chrono::steady_clock;
 
 // The agent hashes a file on one core; a few at a time keep its cores and the disk busy.
 constexpr std::size_t kParallelIngests = 4;
+constexpr std::size_t kMaxSources = 1'000;  // URLs of one model
 constexpr std::chrono::milliseconds kPoll{250};
 
 // The agent's side of one file.
 struct Job {
   std::size_t file;
-  UniqueFd fd;
-  std::string id;
+  PublishSource::Job reading;
 };
 
-// Hands all files of a tree to the agent and waits until it has read them.
+// Lets the agent read all files of a source, and waits for it.
 class Ingestion {
  public:
-  Ingestion(Session& session, const SourceTree& tree, IngestMode mode, std::string title)
-      : session_(session), tree_(tree), mode_(mode), agent_(session.agent()) {
+  Ingestion(Session& session, const PublishSource& source, IngestMode mode, std::string title)
+      : session_(session), source_(source), mode_(mode), agent_(session.agent()) {
     view_.title = std::move(title);
     view_.noun = "file";
-    view_.total.total = tree.total_size();
+    view_.total.total = source.total_size();
     view_.total.state = Bar::State::kRunning;
-    for (const SourceFile& file : tree.files()) {
+    for (const PublishSource::File& file : source.files()) {
       Bar bar;
       bar.label = file.path.str();
-      bar.total = file.stamp.size;
+      bar.total = file.size;
       view_.parts.push_back(std::move(bar));
     }
-    states_.resize(tree.files().size());
+    states_.resize(source.files().size());
   }
 
   // After an error nothing that was begun goes on, and the agent keeps nothing of what is done.
@@ -71,9 +75,9 @@ class Ingestion {
     std::unique_ptr<ProgressDisplay> display = session_.out().progress();
     RateMeter meter(Clock::now());
     std::size_t next = 0;
-    while (next < tree_.files().size() || !running_.empty()) {
+    while (next < source_.files().size() || !running_.empty()) {
       if (session_.interrupted()) return fail(Errc::kCancelled, "interrupted");
-      while (next < tree_.files().size() && running_.size() < kParallelIngests) {
+      while (next < source_.files().size() && running_.size() < kParallelIngests) {
         Result<bool> started = start(next);
         if (!started) return fail(started.error());
         if (!*started) break;  // the agent has enough to do
@@ -98,15 +102,12 @@ class Ingestion {
 
   // False if the agent asks to come later.
   Result<bool> start(std::size_t index) {
-    const SourceFile& file = tree_.files()[index];
-    Result<OpenedFile> opened = tree_.open(file);
-    if (!opened) return fail(opened.error());
-    Result<std::string> id = agent_.start_ingest(opened->fd.get(), mode_, opened->real_path);
-    if (!id) {
-      if (id.error().code() == Errc::kOverloaded) return false;
-      return fail(id.error().with_context(file.path.str()));
+    Result<PublishSource::Job> job = source_.start(agent_, mode_, index);
+    if (!job) {
+      if (job.error().code() == Errc::kOverloaded) return false;
+      return fail(job.error().with_context(path_of(index)));
     }
-    running_.push_back({index, std::move(opened->fd), *id});
+    running_.push_back({index, std::move(*job)});
     view_.parts[index].state = Bar::State::kRunning;
     return true;
   }
@@ -117,15 +118,14 @@ class Ingestion {
     std::chrono::milliseconds wait = kPoll;
     Status result;
     for (Job& job : running_) {
-      const SourceFile& file = tree_.files()[job.file];
       if (!result) {
         still_running.push_back(std::move(job));
         continue;
       }
-      Result<IngestState> state = agent_.ingest(job.id, wait);
+      Result<IngestState> state = agent_.ingest(job.reading.id, wait);
       wait = std::chrono::milliseconds(0);
       if (!state) {
-        result = fail(state.error().with_context(file.path.str()));
+        result = fail(state.error().with_context(path_of(job.file)));
         still_running.push_back(std::move(job));
         continue;
       }
@@ -136,19 +136,19 @@ class Ingestion {
           still_running.push_back(std::move(job));
           break;
         case IngestState::Phase::kFailed:
-          result = fail(state->error->with_context(file.path.str()));
+          result = fail(state->error->with_context(path_of(job.file)));
           break;
         case IngestState::Phase::kDone:
           bar.done = bar.total;
           bar.state = Bar::State::kDone;
-          result = SourceTree::check_unchanged(file, job.fd.get());
-          if (result && state->size != file.stamp.size) {
-            result = fail(Errc::kConflict, "'" + file.path.str() +
+          result = source_.check(job.file, job.reading);
+          if (result && state->size != source_.files()[job.file].size) {
+            result = fail(Errc::kConflict, "'" + path_of(job.file) +
                                                "' changed while it was being published: its size "
                                                "was another when the agent read it");
           }
           states_[job.file] = std::move(*state);
-          done_.push_back(job.id);
+          done_.push_back(job.reading.id);
           break;
       }
     }
@@ -160,7 +160,7 @@ class Ingestion {
     if (running_.empty() && done_.empty()) return;
     agent_client::Client cleanup = session_.agent_for_cleanup();
     std::vector<std::string> ids;
-    for (const Job& job : running_) ids.push_back(job.id);
+    for (const Job& job : running_) ids.push_back(job.reading.id);
     ids.insert(ids.end(), done_.begin(), done_.end());
     for (const std::string& id : ids) {
       // The agent may be gone: then there is nothing left to cancel.
@@ -170,8 +170,10 @@ class Ingestion {
     done_.clear();
   }
 
+  const std::string& path_of(std::size_t file) const { return source_.files()[file].path.str(); }
+
   Session& session_;
-  const SourceTree& tree_;
+  const PublishSource& source_;
   const IngestMode mode_;
   agent_client::Client agent_;
   ProgressView view_;
@@ -229,7 +231,7 @@ Result<std::string> origin_url(const std::string& given) {
 class Publish final : public Verb {
  public:
   void declare(daemon::Settings& table) override {
-    table.positionals(words_, "DIR --as NAME:TAG", 1, 1);
+    table.positionals(words_, "DIR|URL… --as NAME:TAG", 1, kMaxSources);
     table.add(as_, {.name = "as",
                     .doc = "The reference under which the cluster will know it.",
                     .example = "llama/8b:v1",
@@ -246,8 +248,25 @@ class Publish final : public Verb {
                         .example = "https://models.example/llama-8b/",
                         .flag_only = true});
     table.add(no_store_, {.name = "no-store",
-                          .doc = "Keep nothing on this node; needs --origin.",
+                          .doc = "Keep nothing on this node; needs --origin, or a URL to publish.",
                           .flag_only = true});
+    table.add(include_, {.name = "include",
+                         .doc = "Of a URL only files whose paths match one of these patterns.",
+                         .example = "*.safetensors,*.json",
+                         .flag_only = true});
+    table.add(exclude_, {.name = "exclude",
+                         .doc = "Of a URL no file whose path matches one of these patterns.",
+                         .example = "original/*,*.bin",
+                         .flag_only = true});
+    table.add(platform_, {.name = "platform",
+                          .doc = "Of an oci:// URL that is an index: the entry for this platform.",
+                          .example = "linux/arm64",
+                          .flag_only = true});
+    table.add(origin_nodes_, {.name = "origin-nodes",
+                              .doc = "Which nodes can read the origin: all, publisher, ids, or "
+                                     "label=value; all with --origin, else the publisher.",
+                              .example = "pool=ingest",
+                              .flag_only = true});
     table.usage_example("shoal publish ./llama-8b --as llama/8b:v1",
                         "Copies (or reflinks) the files into this node's store and tells the "
                         "cluster about them.");
@@ -264,6 +283,10 @@ class Publish final : public Verb {
     table.usage_example(
         "shoal publish ./llama-8b --as llama/8b:v1 --origin s3://models/llama-8b --no-store",
         "The same from a bucket; each agent has its own credentials, as for AWS's own tools.");
+    table.usage_example(
+        "shoal publish hf://org/llama-8b@main --as llama/8b:v1 --exclude 'original/*'",
+        "Lets the agent read a repository of the Hugging Face Hub, pinned to the "
+        "commit that the branch is at. Also s3://, oci://, http:// and dir:.");
   }
 
   int run(Session& session) override {
@@ -272,48 +295,46 @@ class Publish final : public Verb {
     if (reference->tag() == nullptr) {
       return session.usage_error("--as: give a tag, NAME:TAG: the digest is what publishing finds");
     }
-    if (no_store_ && !origin_) {
-      return session.usage_error("--no-store needs --origin: else nobody could read the files");
-    }
-    if (no_store_ && in_place_) {
-      return session.usage_error("--no-store and --in-place contradict each other");
-    }
+    const bool remote = is_remote_source(words_[0]);
+    if (std::string wrong = misused(remote); !wrong.empty()) return session.usage_error(wrong);
     if (origin_) {
       Result<std::string> url = origin_url(*origin_);
       if (!url) return session.usage_error("--origin: " + url.error().message());
       origin_ = std::move(*url);
     }
+    agent_client::PublishRequest request;
+    Result<agent_client::OriginReaders> readers = origin_readers(remote);
+    if (!readers) return session.usage_error("--origin-nodes: " + readers.error().message());
+    request.readers = std::move(*readers);
     // A manifest may leave the cluster: it says only where everybody can read.
     const bool ours = origin_ && (origin_->starts_with(kFileScheme) || is_store_url(*origin_));
     Clock::time_point begin = Clock::now();
-    Result<SourceTree> tree = SourceTree::scan(words_[0]);
-    if (!tree) return session.fail_with(tree.error());
+    std::map<std::string, std::string> annotations;
+    Result<std::unique_ptr<PublishSource>> source =
+        remote ? listed(session, annotations) : scanned(words_[0]);
+    if (!source) return session.fail_with(source.error());
 
     IngestMode mode = no_store_   ? IngestMode::kHash
                       : in_place_ ? IngestMode::kInPlace
                                   : IngestMode::kCopy;
-    Ingestion ingestion(session, *tree, mode, "publishing " + reference->str());
+    Ingestion ingestion(session, **source, mode, "publishing " + reference->str());
     if (Status read = ingestion.run(); !read) return session.fail_with(read.error());
 
     std::vector<content::ModelFile> files;
-    for (std::size_t i = 0; i < tree->files().size(); ++i) {
+    for (std::size_t i = 0; i < (*source)->files().size(); ++i) {
+      const PublishSource::File& file = (*source)->files()[i];
       const IngestState& state = ingestion.states()[i];
-      files.push_back(
-          {tree->files()[i].path, state.digest, state.size, state.pieces_root, std::string()});
+      files.push_back({file.path, state.digest, state.size, state.pieces_root, std::string()});
+      std::string url = origin_ ? *origin_ + http::percent_encode_path(file.path.str()) : file.url;
+      if (!url.empty()) request.origins.push_back({state.digest, std::move(url)});
     }
     Result<content::ModelDocuments> documents =
-        content::make_model(title_of(*reference), std::move(files), ours ? std::nullopt : origin_);
+        content::make_model(title_of(*reference), std::move(files), ours ? std::nullopt : origin_,
+                            std::move(annotations));
     if (!documents) return session.fail_with(documents.error());
-    agent_client::PublishRequest request;
     request.reference = reference->str();
     request.manifest = documents->manifest_json;
     request.config = documents->config_json;
-    if (origin_) {
-      for (const content::ModelFile& file : documents->manifest.files) {
-        request.origins.push_back(
-            {file.digest, *origin_ + http::percent_encode_path(file.path.str())});
-      }
-    }
     Result<content::Digest> published = ingestion.agent().publish(request);
     if (!published) return session.fail_with(published.error().with_context("publishing"));
     if (*published != documents->manifest_digest) {
@@ -324,6 +345,65 @@ class Publish final : public Verb {
   }
 
  private:
+  // What does not go together; empty if all does.
+  std::string misused(bool remote) const {
+    if (!remote && words_.size() > 1) return "several arguments: only URLs may be several";
+    for (const std::string& word : words_) {
+      if (is_remote_source(word) != remote) return "a folder and a URL cannot be one model";
+    }
+    if (remote && origin_) return "--origin: what is published has its origin already";
+    if (remote && in_place_) return "--in-place: what a URL names is not on this node";
+    if (!remote && (!include_.empty() || !exclude_.empty() || !platform_.empty())) {
+      return "--include, --exclude and --platform are for URLs: a folder is published whole";
+    }
+    if (no_store_ && !origin_ && !remote) {
+      return "--no-store needs --origin: else nobody could read the files";
+    }
+    if (no_store_ && in_place_) return "--no-store and --in-place contradict each other";
+    if (!origin_nodes_.empty() && !remote && !origin_) return "--origin-nodes needs an origin";
+    return {};
+  }
+
+  Result<agent_client::OriginReaders> origin_readers(bool remote) const {
+    using Kind = agent_client::OriginReaders::Kind;
+    agent_client::OriginReaders readers;
+    if (origin_nodes_.empty() || origin_nodes_ == std::vector<std::string>{"publisher"}) {
+      const bool all = origin_nodes_.empty() && !remote;
+      readers.kind = all ? Kind::kAll : Kind::kPublisher;
+      return readers;
+    }
+    Result<api::NodeSelector> selector = parse_selector(origin_nodes_);
+    if (!selector) return fail(selector.error());
+    readers.kind = selector->all           ? Kind::kAll
+                   : selector->ids.empty() ? Kind::kLabels
+                                           : Kind::kNodes;
+    readers.nodes = std::move(selector->ids);
+    readers.labels = std::move(selector->labels);
+    return readers;
+  }
+
+  static Result<std::unique_ptr<PublishSource>> scanned(const std::string& directory) {
+    Result<SourceTree> tree = SourceTree::scan(directory);
+    if (!tree) return fail(tree.error());
+    return local_source(std::move(*tree));
+  }
+
+  // What the agent finds at the URLs, as one model.
+  Result<std::unique_ptr<PublishSource>> listed(Session& session,
+                                                std::map<std::string, std::string>& annotations) {
+    agent_client::Client agent = session.agent();
+    std::vector<agent_client::OriginFile> files;
+    for (const std::string& word : words_) {
+      Result<agent_client::OriginListing> listing =
+          agent.list_origin({word, include_, exclude_, platform_});
+      if (!listing) return fail(listing.error());
+      annotations.merge(listing->annotations);
+      std::move(listing->files.begin(), listing->files.end(), std::back_inserter(files));
+      sources_.push_back(std::move(listing->source));
+    }
+    return remote_source(std::move(files));
+  }
+
   int report(Session& session, const content::Reference& reference,
              const content::ModelDocuments& documents, const std::vector<IngestState>& states,
              Clock::duration duration) {
@@ -340,6 +420,7 @@ class Publish final : public Verb {
         counted(states.size(), "file") + ", " + format_bytes(bytes) + " (" + printable(ways) +
         ") in " + format_duration(std::chrono::duration_cast<std::chrono::milliseconds>(duration)) +
         ", " + format_rate(static_cast<double>(bytes) / seconds));
+    for (const std::string& source : sources_) session.out().remark("from " + printable(source));
     session.out().remark("next: shoal prefetch " + reference.str() + " --wait");
     nlohmann::json files = nlohmann::json::array();
     for (const content::ModelFile& file : documents.manifest.files) {
@@ -348,6 +429,7 @@ class Publish final : public Verb {
     }
     session.out().result({{"reference", reference.str()},
                           {"manifest", documents.manifest_digest.str()},
+                          {"sources", sources_},
                           {"bytes_total", bytes},
                           {"bytes_by_way", bytes_by_way},
                           {"seconds", seconds},
@@ -361,6 +443,11 @@ class Publish final : public Verb {
   bool in_place_ = false;
   bool no_store_ = false;
   std::optional<std::string> origin_;
+  std::vector<std::string> include_;
+  std::vector<std::string> exclude_;
+  std::string platform_;
+  std::vector<std::string> origin_nodes_;
+  std::vector<std::string> sources_;  // as the origins pinned them
 };
 
 }  // namespace

@@ -14,7 +14,7 @@ constexpr std::string_view kSummary =
     "Brings models to every node of a cluster: publish once, prefetch everywhere, read locally.";
 
 constexpr std::array<VerbInfo, 14> kVerbs{{
-    {"publish", "Give the cluster a directory under a name.", make_publish},
+    {"publish", "Give the cluster a directory, or what an origin has, under a name.", make_publish},
     {"prefetch", "Bring a model to nodes before it is needed.", make_prefetch},
     {"pull", "Bring a model to this node and write its files to a directory.", make_pull},
     {"verify", "Read every stored piece of a model on this node again and check it.", make_verify},

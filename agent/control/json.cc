@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::size_t kMaxOrigins = 65'536;
 constexpr std::size_t kMaxRanges = 65'536;
+constexpr std::size_t kMaxTexts = 1'024;
 
 Json error_json(const Error& error) {
   return {{"code", errc_name(error.code())}, {"message", error.message()}};
@@ -79,33 +80,123 @@ std::string text_field(const Json& object, const char* name) {
   return it != object.end() && it->is_string() ? it->get<std::string>() : std::string();
 }
 
-Result<std::vector<BlobOrigins>> origins_field(const Json& object) {
+namespace {
+
+// Texts of an array; nothing if it is absent.
+Result<std::vector<std::string>> texts_field(const Json& object, const char* name) {
+  std::vector<std::string> out;
+  auto it = object.find(name);
+  if (it == object.end() || it->is_null()) return out;
+  if (!it->is_array() || it->size() > kMaxTexts) {
+    return fail(Errc::kInvalid, std::string(name) + ": a list of texts");
+  }
+  for (const Json& entry : *it) {
+    if (!entry.is_string()) return fail(Errc::kInvalid, std::string(name) + ": a list of texts");
+    out.push_back(entry.get<std::string>());
+  }
+  return out;
+}
+
+// Fills in who can read the origins of a publication.
+Status set_readers(const Json& object, const std::string& self, api::Origin& origin) {
+  auto it = object.find("origin_nodes");
+  if (it == object.end() || *it == "all") return {};
+  if (*it == "publisher") {
+    origin.nodes = {self};
+    return {};
+  }
+  if (it->is_array()) {
+    Result<std::vector<std::string>> ids = texts_field(object, "origin_nodes");
+    if (!ids) return fail(ids.error());
+    origin.nodes = std::move(*ids);
+    return {};
+  }
+  if (!it->is_object()) {
+    return fail(Errc::kInvalid, "origin_nodes: all, publisher, a list of nodes, or labels");
+  }
+  for (const auto& [label, value] : it->items()) {
+    if (!value.is_string()) return fail(Errc::kInvalid, "origin_nodes: a label without a text");
+    origin.labels[label] = value.get<std::string>();
+  }
+  return {};
+}
+
+std::string kind_of(std::string_view scheme) {
+  if (scheme == "http" || scheme == "https") return "http";
+  if (scheme == "file") return "dir";
+  return scheme == "s3" || scheme == "hf" || scheme == "oci" ? std::string(scheme) : "";
+}
+
+}  // namespace
+
+Result<std::vector<BlobOrigins>> origins_field(const Json& object, const std::string& self) {
   auto it = object.find("origins");
   if (it == object.end() || it->is_null()) return std::vector<BlobOrigins>{};
   if (!it->is_array() || it->size() > kMaxOrigins) {
     return fail(Errc::kInvalid, "origins: a list of at most " + std::to_string(kMaxOrigins));
   }
+  api::Origin readers;
+  SHOAL_TRY(set_readers(object, self, readers));
   std::map<content::Digest, std::vector<api::Origin>> by_blob;
   for (const Json& entry : *it) {
     if (!entry.is_object()) return fail(Errc::kInvalid, "origins: objects with blob and url");
     Result<content::Digest> blob = content::Digest::parse(text_field(entry, "blob"));
     if (!blob) return fail(blob.error().with_context("origins"));
-    api::Origin origin;
+    api::Origin origin = readers;
     origin.url = text_field(entry, "url");
-    std::string scheme(scheme_of(origin.url));
-    if (scheme == "http" || scheme == "https") {
-      origin.kind = "http";
-    } else if (scheme == "file") {
-      origin.kind = "dir";
-    } else if (scheme == "s3" || scheme == "hf") {
-      origin.kind = scheme;
-    } else {
+    origin.kind = kind_of(scheme_of(origin.url));
+    if (origin.kind.empty()) {
       return fail(Errc::kInvalid,
-                  "origins: '" + origin.url + "' is no http, https, s3, hf or file URL");
+                  "origins: '" + origin.url + "' is no http, https, s3, hf, oci or file URL");
     }
     by_blob[*blob].push_back(std::move(origin));
   }
   return std::vector<BlobOrigins>(by_blob.begin(), by_blob.end());
+}
+
+Result<OriginQuery> query_fields(const Json& object) {
+  OriginQuery query;
+  query.source = text_field(object, "source");
+  if (query.source.empty()) return fail(Errc::kInvalid, "source: what shall be listed");
+  Result<std::vector<std::string>> include = texts_field(object, "include");
+  if (!include) return fail(include.error());
+  Result<std::vector<std::string>> exclude = texts_field(object, "exclude");
+  if (!exclude) return fail(exclude.error());
+  query.include = std::move(*include);
+  query.exclude = std::move(*exclude);
+  query.platform = text_field(object, "platform");
+  return query;
+}
+
+Json listing_json(const OriginListing& listing) {
+  Json files = Json::array();
+  for (const OriginEntry& entry : listing.files) {
+    files.push_back({{"path", entry.path.str()},
+                     {"url", entry.file.url},
+                     {"size", entry.file.size},
+                     {"version", entry.file.version},
+                     {"digest", entry.digest ? entry.digest->str() : ""}});
+  }
+  return {{"source", listing.source},
+          {"annotations", listing.annotations},
+          {"files", std::move(files)}};
+}
+
+Result<RemoteFile> remote_file_fields(const Json& object) {
+  RemoteFile file;
+  file.file.url = text_field(object, "url");
+  file.file.version = text_field(object, "version");
+  auto size = object.find("size");
+  if (size == object.end() || !size->is_number_unsigned()) {
+    return fail(Errc::kInvalid, "size: of the file, in bytes");
+  }
+  file.file.size = size->get<std::uint64_t>();
+  if (std::string text = text_field(object, "digest"); !text.empty()) {
+    Result<content::Digest> digest = content::Digest::parse(text);
+    if (!digest) return fail(digest.error());
+    file.digest = *digest;
+  }
+  return file;
 }
 
 Result<WantFields> want_fields(const Json& object) {

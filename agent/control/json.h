@@ -28,8 +28,15 @@ Result<Json> parse_json(std::string_view text);
 std::string text_field(const Json& object, const char* name);
 
 using BlobOrigins = std::pair<content::Digest, std::vector<api::Origin>>;
-// "origins":[{"blob","url"}], grouped by blob. Errors: invalid.
-Result<std::vector<BlobOrigins>> origins_field(const Json& object);
+// "origins":[{"blob","url"}], grouped by blob, for the nodes that "origin_nodes" says: "all" or
+// absent, "publisher" (which is `self`), ids or labels. Errors: invalid.
+Result<std::vector<BlobOrigins>> origins_field(const Json& object, const std::string& self);
+
+// The body of POST /v1/listings, and its answer. Errors: invalid.
+Result<OriginQuery> query_fields(const Json& object);
+Json listing_json(const OriginListing& listing);
+// A file of an origin in the body of POST /v1/ingests, without its origin. Errors: invalid.
+Result<RemoteFile> remote_file_fields(const Json& object);
 
 struct WantFields {
   content::Digest digest;

@@ -49,6 +49,7 @@ LocalApi::LocalApi(Executor executor, std::string socket, Parts parts,
                          .limits = {16 * 1024, kMaxBody}}) {
   route("GET", "/v1/status", Who::kAny, &LocalApi::get_status);
   route("GET", "/v1/blobs", Who::kAny, &LocalApi::get_blobs);
+  route("POST", "/v1/listings", Who::kOwner, &LocalApi::post_listing);
   route("POST", "/v1/ingests", Who::kOwner, &LocalApi::post_ingest);
   route("GET", "/v1/ingests/{job}", Who::kOwner, &LocalApi::get_ingest);
   route("DELETE", "/v1/ingests/{job}", Who::kOwner, &LocalApi::delete_ingest);
@@ -153,18 +154,51 @@ Task<http::Response> LocalApi::get_explain(Request request) {
 // --- Publishing
 // ------------------------------------------------------------------------------------
 
+Task<http::Response> LocalApi::post_listing(Request request) {
+  Result<Json> body = parse_json(request.body);
+  if (!body) co_return Response::error(body.error());
+  Result<OriginQuery> query = query_fields(*body);
+  if (!query) co_return Response::error(query.error());
+  Origin* origin = parts_.origins.find(query->source);
+  if (origin == nullptr) {
+    co_return Response::error(
+        Error(Errc::kInvalid, "'" + query->source + "' is no kind of origin"));
+  }
+  auto work = [origin, query = *query]() -> Result<OriginListing> {
+    OriginListing found;
+    const CancelFlag never{false};
+    OriginStatus listed = origin->list(query, found, never);
+    if (!listed.status) return fail(listed.status.error());
+    return found;
+  };
+  auto found = co_await parts_.pool.run(work);
+  if (!found) co_return Response::error(found.error());
+  co_return answer(listing_json(*found));
+}
+
 Task<http::Response> LocalApi::post_ingest(Request request) {
   Result<Json> body = parse_json(request.body);
   if (!body) co_return Response::error(body.error());
   std::string mode = text_field(*body, "mode");
   std::string path = text_field(*body, "path");
+  std::string url = text_field(*body, "url");
   IngestMode wanted = IngestMode::kCopy;
-  if (mode == "in-place") {
+  if (mode == "in-place" && url.empty()) {
     wanted = IngestMode::kInPlace;
   } else if (mode == "hash") {
     wanted = IngestMode::kHash;
   } else if (mode != "copy") {
-    co_return Response::error(Error(Errc::kInvalid, "mode: copy, in-place or hash"));
+    co_return Response::error(
+        Error(Errc::kInvalid, "mode: copy, hash or, without a url, in-place"));
+  }
+  if (!url.empty()) {
+    Result<RemoteFile> file = remote_file_fields(*body);
+    if (!file) co_return Response::error(file.error());
+    file->origin = parts_.origins.find(url);
+    if (file->origin == nullptr) {
+      co_return Response::error(Error(Errc::kInvalid, "'" + url + "' is no kind of origin"));
+    }
+    co_return answer({{"job", parts_.ingests.start(std::move(*file), wanted)}}, 202);
   }
   if (request.fds.size() != 1) {
     co_return Response::error(
@@ -226,7 +260,7 @@ Task<http::Response> LocalApi::post_publish(Request request) {
   }
   std::string manifest = text_field(*body, "manifest");
   std::string config = text_field(*body, "config");
-  Result<std::vector<BlobOrigins>> origins = origins_field(*body);
+  Result<std::vector<BlobOrigins>> origins = origins_field(*body, standing_().node);
   if (!origins) co_return Response::error(origins.error());
   Deadline deadline = Deadline::after(4 * kCallTimeout);
   auto work = [this, config] { return store_bytes(parts_.store, config, {}, {}); };

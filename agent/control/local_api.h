@@ -20,6 +20,7 @@
 #include "agent/model/pulls.h"
 #include "agent/model/verifies.h"
 #include "agent/model/witness.h"
+#include "agent/origin/origins.h"
 #include "agent/swarm/fetcher.h"
 #include "agent/swarm/inventory.h"
 #include "agent/tracker/catalogue_client.h"
@@ -45,6 +46,7 @@ class LocalApi {
     const Witness& witness;
     OrderPins& order_pins;
     CatalogueClient& catalogue;
+    const Origins& origins;
     BlockingPool& pool;
   };
   // What GET /v1/status says beyond the store.
@@ -87,6 +89,7 @@ class LocalApi {
 
   Task<Response> get_status(Request request);
   Task<Response> get_blobs(Request request);
+  Task<Response> post_listing(Request request);
   Task<Response> post_ingest(Request request);
   Task<Response> get_ingest(Request request);
   Task<Response> delete_ingest(Request request);

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/base/check.h"
 #include "core/base/random.h"
 #include "core/content/piece_hasher.h"
 
@@ -22,6 +23,8 @@ constexpr std::size_t kQueueLimit = 65'536;
 // Each costs two descriptors.
 constexpr std::size_t kMaxLeases = 1'024;
 constexpr int kRoomTries = 2;
+// Of an origin that does not answer: about a minute.
+constexpr RetryPolicy kOriginRetry{.first = std::chrono::milliseconds(500), .attempts = 9};
 constexpr std::chrono::milliseconds kRoomPause{1'500};
 
 Error changed_error() {
@@ -36,11 +39,12 @@ bool same_file(const struct stat& a, const struct stat& b) {
 
 }  // namespace
 
-Ingests::Ingests(Executor executor, store::BlobStore& store, std::size_t threads,
-                 std::function<void(const store::Blob&)> stored,
+Ingests::Ingests(Executor executor, store::BlobStore& store, std::string folder,
+                 std::size_t threads, std::function<void(const store::Blob&)> stored,
                  std::function<void(const content::Digest&)> unwanted)
     : executor_(executor),
       store_(store),
+      folder_(std::move(folder)),
       stored_(std::move(stored)),
       unwanted_(std::move(unwanted)),
       tasks_(executor, "ingests"),
@@ -50,13 +54,26 @@ Ingests::Ingests(Executor executor, store::BlobStore& store, std::size_t threads
 Ingests::~Ingests() = default;
 
 std::string Ingests::start(UniqueFd file, IngestMode mode, std::string path) {
-  drop_old();
   auto job = std::make_shared<Job>();
   job->file = std::move(file);
   job->mode = mode;
   job->path = std::move(path);
   struct stat info {};
   if (::fstat(job->file.get(), &info) == 0) job->size = static_cast<std::uint64_t>(info.st_size);
+  return begin(std::move(job));
+}
+
+std::string Ingests::start(RemoteFile file, IngestMode mode) {
+  SHOAL_CHECK(mode != IngestMode::kInPlace, "a file of an origin is nowhere here");
+  auto job = std::make_shared<Job>();
+  job->mode = mode;
+  job->size = file.file.size;
+  job->remote = std::move(file);
+  return begin(std::move(job));
+}
+
+std::string Ingests::begin(std::shared_ptr<Job> job) {
+  drop_old();
   std::string id = random_hex(8);
   jobs_[id] = job;
   tasks_.spawn("ingest " + id, run(job), [job] { job->cancel = true; });
@@ -133,6 +150,38 @@ Result<content::PieceTable> Ingests::hash(Job& job) const {
   return content::PieceTable::make(std::move(*hashes));
 }
 
+// The same for a file of an origin; with kCopy the bytes are in job.file then.
+Result<content::PieceTable> Ingests::fetch(Job& job) const {
+  const OriginFile& file = job.remote->file;
+  Result<content::BlobLayout> layout = content::BlobLayout::of_size(file.size);
+  if (!layout) return fail(layout.error());
+  if (job.mode == IngestMode::kCopy) {
+    job.file.reset(::open(folder_.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+    if (!job.file) return fail(errno_error("a file in " + folder_, errno));
+  }
+  content::BlobHasher hasher(*layout);
+  OriginSink take = [&](std::span<const std::byte> bytes) -> Status {
+    if (!hasher.update(bytes)) return fail(Errc::kInternal, "more bytes than the file has");
+    for (std::size_t written = 0; job.file && written < bytes.size();) {
+      ssize_t wrote = ::write(job.file.get(), bytes.data() + written, bytes.size() - written);
+      if (wrote < 0 && errno == EINTR) continue;
+      if (wrote < 0) return fail(errno_error("keeping what comes from " + file.url, errno));
+      written += static_cast<std::size_t>(wrote);
+    }
+    job.done += bytes.size();
+    return {};
+  };
+  SHOAL_TRY(agent::read_whole(*job.remote->origin, file, kOriginRetry, take, job.cancel));
+  Result<content::BlobHashes> hashes = hasher.finish();
+  if (!hashes) return fail(Errc::kInternal, "fewer bytes than the file has");
+  content::PieceTable table = content::PieceTable::make(std::move(*hashes));
+  if (job.remote->digest && table.digest() != *job.remote->digest) {
+    return fail(Errc::kCorrupt, file.url + " is declared to be " + job.remote->digest->str() +
+                                    ", but its bytes are " + table.digest().str());
+  }
+  return table;
+}
+
 void Ingests::published(const content::Digest& blob) {
   std::size_t left = 0;
   for (const auto& [id, job] : jobs_) {
@@ -153,7 +202,24 @@ Result<Ingests::Outcome> Ingests::work(Job& job) {
   return outcome;
 }
 
+Result<Ingests::Outcome> Ingests::bring_remote(Job& job) {
+  const std::optional<content::Digest>& declared = job.remote->digest;
+  if (declared) {
+    Result<store::BlobInfo> info = store_.info(*declared);
+    auto blob = store_.find(*declared);
+    if (info && blob && info->complete && !info->failed) {
+      job.done = job.size;
+      return Outcome{(*blob)->table(), *blob, "present", std::nullopt};
+    }
+  }
+  if (job.mode == IngestMode::kCopy) (void)store_.make_room(job.size);
+  Result<content::PieceTable> table = fetch(job);
+  if (!table) return fail(table.error());
+  return store_file(job, {std::move(*table), nullptr, "", std::nullopt});
+}
+
 Result<Ingests::Outcome> Ingests::bring(Job& job) {
+  if (job.remote) return bring_remote(job);
   struct stat before {};
   if (::fstat(job.file.get(), &before) != 0) return fail(errno_error("fstat", errno));
   if (!S_ISREG(before.st_mode)) return fail(Errc::kInvalid, "not a regular file");
@@ -163,31 +229,32 @@ Result<Ingests::Outcome> Ingests::bring(Job& job) {
   if (::fstat(job.file.get(), &after) != 0) return fail(errno_error("fstat", errno));
   if (!same_file(before, after)) return fail(changed_error());
   Outcome outcome{std::move(*table), nullptr, "", std::nullopt};
-  const content::Digest digest = outcome.table.digest();
-  switch (job.mode) {
-    case IngestMode::kHash:
-      outcome.how = "hash";
-      return outcome;
-    case IngestMode::kInPlace: {
-      struct stat named {};
-      if (::lstat(job.path.c_str(), &named) != 0) return fail(errno_error(job.path, errno));
-      if (!same_file(named, before)) {
-        return fail(
-            Errc::kConflict,
-            job.path + " is not the file that was given: the agent must see it at that path");
-      }
-      store::InPlaceSource source{
-          job.path, job.size,
-          std::int64_t{before.st_mtim.tv_sec} * 1'000'000'000 + before.st_mtim.tv_nsec,
-          before.st_ino};
-      auto blob = store_.add_in_place(outcome.table, source);
-      if (!blob) return fail(blob.error());
-      outcome.blob = *blob;
-      outcome.how = (*blob)->in_place() ? "in-place" : "present";
-      return outcome;
+  if (job.mode == IngestMode::kInPlace) {
+    struct stat named {};
+    if (::lstat(job.path.c_str(), &named) != 0) return fail(errno_error(job.path, errno));
+    if (!same_file(named, before)) {
+      return fail(Errc::kConflict,
+                  job.path + " is not the file that was given: the agent must see it at that path");
     }
-    case IngestMode::kCopy:
-      break;
+    store::InPlaceSource source{
+        job.path, job.size,
+        std::int64_t{before.st_mtim.tv_sec} * 1'000'000'000 + before.st_mtim.tv_nsec,
+        before.st_ino};
+    auto blob = store_.add_in_place(outcome.table, source);
+    if (!blob) return fail(blob.error());
+    outcome.blob = *blob;
+    outcome.how = (*blob)->in_place() ? "in-place" : "present";
+    return outcome;
+  }
+  return store_file(job, std::move(outcome));
+}
+
+// What is in job.file, whose table is known, as the mode says.
+Result<Ingests::Outcome> Ingests::store_file(Job& job, Outcome outcome) {
+  const content::Digest digest = outcome.table.digest();
+  if (job.mode == IngestMode::kHash) {
+    outcome.how = "hash";
+    return outcome;
   }
   if (Result<store::BlobInfo> info = store_.info(digest); info && info->complete && !info->failed) {
     auto blob = store_.find(digest);
@@ -237,7 +304,10 @@ Task<Result<IngestView>> Ingests::wait(std::string id, Deadline deadline) {
 
 bool Ingests::read_whole(const content::Digest& blob) const {
   return std::any_of(jobs_.begin(), jobs_.end(), [&](const auto& entry) {
-    return entry.second->table && entry.second->table->digest() == blob;
+    const Job& job = *entry.second;
+    // What an origin declared and the store had was not read again.
+    const bool read = !job.remote || job.how != "present";
+    return read && job.table && job.table->digest() == blob;
   });
 }
 

@@ -1,5 +1,5 @@
-// Taking files of this node in: hashing them, and keeping their bytes in the store, in place, or
-// not at all. The first half of publishing.
+// Taking files in, of this node or from an origin: hashing them, and keeping their bytes in the
+// store, in place, or not at all. The first half of publishing.
 #pragma once
 
 #include "core/async/task.h"
@@ -13,6 +13,7 @@
 #include <string>
 #include <unordered_map>
 
+#include "agent/origin/origin.h"
 #include "core/async/blocking_pool.h"
 #include "core/async/event.h"
 #include "core/async/task_group.h"
@@ -29,6 +30,13 @@ enum class IngestMode {
   kHash,     // nothing is kept but the piece table
 };
 
+// A file that is read from an origin.
+struct RemoteFile {
+  Origin* origin = nullptr;  // outlives the job
+  OriginFile file;
+  std::optional<content::Digest> digest;  // which the origin declares
+};
+
 struct IngestView {
   bool running = true;
   std::uint64_t bytes_done = 0;
@@ -41,8 +49,9 @@ struct IngestView {
 // Thread: the control thread. Lifetime: borrows the store; stop() before destruction.
 class Ingests {
  public:
-  // `stored`: a blob came into the store. `unwanted`: a job that brought it was cancelled.
-  Ingests(Executor executor, store::BlobStore& store, std::size_t threads,
+  // `stored`: a blob came into the store. `unwanted`: a job that brought it was cancelled. Files of
+  // origins lie in `folder`, without a name, until the store has them: best on its file system.
+  Ingests(Executor executor, store::BlobStore& store, std::string folder, std::size_t threads,
           std::function<void(const store::Blob&)> stored,
           std::function<void(const content::Digest&)> unwanted);
   ~Ingests();
@@ -50,6 +59,8 @@ class Ingests {
   // `file` is open for reading; `path` is where it can be opened again (in-place only, absolute).
   // Returns the job's id.
   std::string start(UniqueFd file, IngestMode mode, std::string path);
+  // The same for a file of an origin, with kCopy or kHash: it is read once, in order.
+  std::string start(RemoteFile file, IngestMode mode);
   // Nothing of the job stays: one that runs ends, and what one that is done has brought into the
   // store is removed again, unless somebody has found a use for it. False: no such job.
   bool cancel(const std::string& id);
@@ -76,6 +87,7 @@ class Ingests {
     UniqueFd file;
     IngestMode mode = IngestMode::kCopy;
     std::string path;
+    std::optional<RemoteFile> remote;
     std::uint64_t size = 0;
     std::atomic<std::uint64_t> done{0};
     std::atomic<bool> cancel{false};
@@ -98,12 +110,17 @@ class Ingests {
   Task<void> run(std::shared_ptr<Job> job);
   void take_back(Job& job);
   Result<Outcome> work(Job& job);
+  std::string begin(std::shared_ptr<Job> job);
   Result<Outcome> bring(Job& job);
+  Result<Outcome> bring_remote(Job& job);
+  Result<Outcome> store_file(Job& job, Outcome outcome);
   Result<content::PieceTable> hash(Job& job) const;
+  Result<content::PieceTable> fetch(Job& job) const;
   void drop_old();
 
   const Executor executor_;
   store::BlobStore& store_;
+  const std::string folder_;
   const std::function<void(const store::Blob&)> stored_;
   const std::function<void(const content::Digest&)> unwanted_;
   TaskGroup tasks_;

@@ -124,14 +124,15 @@ AwsCredentialChain::Found AwsCredentialChain::get(const CancelFlag& cancel) {
   std::lock_guard lock(mutex_);
   const bool ends_soon = credentials_ && credentials_->expires &&
                          *credentials_->expires < Clock::now() + kBeforeTheEnd;
-  if (looked_ && !ends_soon) return credentials_;
+  if (!ends_soon && std::chrono::steady_clock::now() < good_until_) return credentials_;
   Found found = find(cancel);
   if (!found) {
     // What is still good for a few minutes is better than nothing.
-    if (credentials_ && *credentials_->expires > Clock::now()) return credentials_;
+    if (ends_soon && *credentials_->expires > Clock::now()) return credentials_;
     return found;
   }
-  looked_ = true;
+  using Steady = std::chrono::steady_clock;
+  good_until_ = *found ? Steady::time_point::max() : Steady::now() + kLookAgain;
   credentials_ = *found;
   return found;
 }
@@ -140,7 +141,7 @@ void AwsCredentialChain::refused(const AwsCredentials& credentials) {
   std::lock_guard lock(mutex_);
   if (credentials_ && credentials_->access_key == credentials.access_key &&
       credentials_->session_token == credentials.session_token) {
-    looked_ = false;
+    good_until_ = {};
   }
 }
 

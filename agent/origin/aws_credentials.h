@@ -28,10 +28,12 @@ class AwsCredentialChain {
                      HttpClient::Options http);
   ~AwsCredentialChain();
 
-  // Nothing if there are none anywhere: requests then go unsigned, as for a public bucket. Kept
-  // until shortly before they end. Errors: denied (found, but of no use: the message says which and
-  // what to do), unavailable, cancelled.
+  // Nothing if there are none anywhere: requests then go unsigned, as for a public bucket, and it
+  // is looked again after kLookAgain. Kept until shortly before they end. Errors: denied (found,
+  // but of no use: the message says which and what to do), unavailable, cancelled.
   Result<std::optional<AwsCredentials>> get(const CancelFlag& cancel);
+
+  static constexpr std::chrono::seconds kLookAgain{60};
 
   // Those were refused: ask again next time.
   void refused(const AwsCredentials& credentials);
@@ -49,8 +51,8 @@ class AwsCredentialChain {
   OriginLimits& limits_;
   const HttpClient::Options http_;
   std::mutex mutex_;
-  bool looked_ = false;                        // guarded by mutex_
-  std::optional<AwsCredentials> credentials_;  // guarded by mutex_
+  std::chrono::steady_clock::time_point good_until_;  // guarded by mutex_; of what was found
+  std::optional<AwsCredentials> credentials_;         // guarded by mutex_
 };
 
 // The region that environment and shared config name; empty if none does.

@@ -7,7 +7,6 @@
 #include <charconv>
 #include <iterator>
 #include <mutex>
-#include <thread>
 
 #include "agent/origin/text.h"
 #include "core/base/check.h"
@@ -70,18 +69,6 @@ bool spared(std::string_view host, std::string_view list) {
     if (host == entry || (host.ends_with(entry) && host[host.size() - entry.size() - 1] == '.')) {
       return true;
     }
-  }
-  return false;
-}
-
-// False if the flag was set meanwhile.
-bool sleep_unless(std::chrono::milliseconds pause, const CancelFlag& cancel) {
-  const auto end = std::chrono::steady_clock::now() + pause;
-  while (!cancel.load(std::memory_order_relaxed)) {
-    const auto now = std::chrono::steady_clock::now();
-    if (now >= end) return true;
-    std::this_thread::sleep_for(
-        std::min<std::chrono::steady_clock::duration>(end - now, std::chrono::milliseconds(100)));
   }
   return false;
 }

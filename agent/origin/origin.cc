@@ -1,10 +1,19 @@
 #include "agent/origin/origin.h"
 
 #include <algorithm>
+#include <thread>
 
 #include "agent/origin/text.h"
+#include "core/base/random.h"
 
 namespace shoal::agent {
+namespace {
+
+// What one request of a whole read asks for.
+constexpr std::uint64_t kWholeRange = 64 * kMiB;
+constexpr std::chrono::milliseconds kNotice{100};
+
+}  // namespace
 
 std::string_view scheme_of(std::string_view url) {
   auto colon = url.find(':');
@@ -15,6 +24,40 @@ bool OriginQuery::wants(std::string_view path) const {
   auto matches = [&](const std::string& pattern) { return matches_glob(pattern, path); };
   const bool included = include.empty() || std::any_of(include.begin(), include.end(), matches);
   return included && std::none_of(exclude.begin(), exclude.end(), matches);
+}
+
+bool sleep_unless(std::chrono::milliseconds pause, const CancelFlag& cancel) {
+  using Clock = std::chrono::steady_clock;
+  const auto end = Clock::now() + pause;
+  while (!cancel.load(std::memory_order_relaxed)) {
+    const auto now = Clock::now();
+    if (now >= end) return true;
+    std::this_thread::sleep_for(std::min<Clock::duration>(end - now, kNotice));
+  }
+  return false;
+}
+
+Status read_whole(Origin& origin, const OriginFile& file, const RetryPolicy& retry,
+                  const OriginSink& sink, const CancelFlag& cancel) {
+  Backoff backoff(retry, random_u64());
+  std::uint64_t done = 0;
+  OriginSink count = [&](std::span<const std::byte> bytes) -> Status {
+    SHOAL_TRY(sink(bytes));
+    done += bytes.size();
+    return {};
+  };
+  while (done < file.size) {
+    const std::uint64_t before = done;
+    ByteRange range{done, std::min(kWholeRange, file.size - done)};
+    OriginStatus read = origin.read(file, range, count, cancel);
+    if (read.status) continue;
+    if (done != before) backoff.reset();
+    if (!worth_retrying(read.status.error().code())) return read.status;
+    std::optional<std::chrono::milliseconds> pause = backoff.next(read.retry_after);
+    if (!pause) return read.status;
+    if (!sleep_unless(*pause, cancel)) return fail(Errc::kCancelled, "read cancelled");
+  }
+  return {};
 }
 
 }  // namespace shoal::agent

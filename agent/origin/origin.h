@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/async/retry.h"
 #include "core/base/result.h"
 #include "core/base/units.h"
 #include "core/content/digest.h"
@@ -101,6 +102,15 @@ class Origin {
   // Gives back what is kept for a next read that has not come for a while. Called now and then.
   virtual void tidy() {}
 };
+
+// Sleeps; false as soon as the flag is set.
+bool sleep_unless(std::chrono::milliseconds pause, const CancelFlag& cancel);
+
+// Reads the whole file in order. What fails and may succeed later is tried again from where it
+// ended, as `retry` says; each byte that arrives makes the next failure the first one. Errors:
+// those of Origin::read.
+Status read_whole(Origin& origin, const OriginFile& file, const RetryPolicy& retry,
+                  const OriginSink& sink, const CancelFlag& cancel);
 
 // "https" of "https://host/…", "file" of "file:///srv/models"; empty if there is none.
 std::string_view scheme_of(std::string_view url);

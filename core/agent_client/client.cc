@@ -10,7 +10,8 @@
 namespace shoal::agent_client {
 namespace {
 
-// Storing tables at the tracker and unlinking many blobs take longer than an ordinary call.
+// Listing a large bucket, storing tables at the tracker and unlinking many blobs take longer than
+// an ordinary call.
 constexpr std::chrono::minutes kSlowCall{5};
 
 std::string escape(std::string_view text) {
@@ -125,6 +126,17 @@ Result<AgentStatus> Client::status() { return impl_->ask({.target = "/v1/status"
 
 Result<std::vector<BlobInfo>> Client::blobs() {
   return impl_->ask({.target = "/v1/blobs"}, parse_blobs);
+}
+
+Result<OriginListing> Client::list_origin(const OriginQuery& query) {
+  return impl_->ask(
+      {.method = "POST", .target = "/v1/listings", .body = listing_json(query), .extra = kSlowCall},
+      parse_listing);
+}
+
+Result<std::string> Client::start_ingest(const OriginFile& file, IngestMode mode) {
+  return impl_->ask({.method = "POST", .target = "/v1/ingests", .body = ingest_json(mode, file)},
+                    parse_job);
 }
 
 Result<std::string> Client::start_ingest(int fd, IngestMode mode,

@@ -54,6 +54,11 @@ class Client {
   Result<AgentStatus> status();
   Result<std::vector<BlobInfo>> blobs();
 
+  // What an origin has there. Errors: those of the origin: denied, not_found, overloaded, …
+  Result<OriginListing> list_origin(const OriginQuery& query);
+
+  // Lets the agent read a file of an origin, whole; `mode` is copy or hash. The job's id.
+  Result<std::string> start_ingest(const OriginFile& file, IngestMode mode);
   // Hands `fd` (open for reading; it stays the caller's) to the agent, which reads the whole file.
   // `path` is absolute; needed for in-place, and shown in messages. The job's id.
   Result<std::string> start_ingest(int fd, IngestMode mode, const std::filesystem::path& path);

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -43,6 +44,28 @@ struct BlobInfo {
   std::vector<std::string> references;
 };
 
+// What of an origin shall be published.
+struct OriginQuery {
+  std::string source;                // "hf://org/repo", "s3://bucket/folder", …
+  std::vector<std::string> include;  // shell patterns of paths; empty: all
+  std::vector<std::string> exclude;  // of those
+  std::string platform;              // "linux/amd64": of an image index; empty: the agent's
+};
+
+struct OriginFile {
+  std::string path;
+  std::string url;  // pinned to what was found, where the kind of origin can
+  std::uint64_t size = 0;
+  std::string version;                    // empty: the origin tells none
+  std::optional<content::Digest> digest;  // which the origin declares
+};
+
+struct OriginListing {
+  std::string source;  // pinned
+  std::map<std::string, std::string> annotations;
+  std::vector<OriginFile> files;  // ascending by path
+};
+
 enum class IngestMode { kCopy, kInPlace, kHash };
 
 struct IngestState {
@@ -63,11 +86,19 @@ struct BlobOrigin {
   std::string url;
 };
 
+// Which nodes can read the origins of a model.
+struct OriginReaders {
+  enum class Kind { kAll, kPublisher, kNodes, kLabels } kind = Kind::kAll;
+  std::vector<std::string> nodes;             // kNodes: their ids
+  std::map<std::string, std::string> labels;  // kLabels: all of them
+};
+
 struct PublishRequest {
   std::string reference;
   std::string manifest;  // the document's text
   std::string config;
   std::vector<BlobOrigin> origins;
+  OriginReaders readers = {};
 };
 
 enum class PullClass { kPlan, kPrefetch, kBackground };

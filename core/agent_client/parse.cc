@@ -112,6 +112,28 @@ Result<std::vector<BlobInfo>> parse_blobs(std::string_view body) {
   return finish(reader, std::move(out));
 }
 
+Result<OriginListing> parse_listing(std::string_view body) {
+  JsonReader reader(body);
+  const Json& root = reader.root();
+  OriginListing out;
+  out.source = reader.text(root, "source");
+  if (const Json& annotations = reader.get(root, "annotations"); annotations.is_object()) {
+    for (const auto& [key, value] : annotations.items()) {
+      out.annotations[key] = reader.text(annotations, key.c_str());
+    }
+  }
+  for (const Json& entry : reader.list(root, "files")) {
+    if (!reader.status()) break;
+    OriginFile& file = out.files.emplace_back();
+    file.path = reader.text(entry, "path");
+    file.url = reader.text(entry, "url");
+    file.size = reader.number(entry, "size");
+    file.version = reader.text(entry, "version");
+    if (!reader.text(entry, "digest").empty()) file.digest = reader.digest(entry, "digest");
+  }
+  return finish(reader, std::move(out));
+}
+
 Result<IngestState> parse_ingest(std::string_view body) {
   JsonReader reader(body);
   const Json& root = reader.root();

@@ -48,10 +48,39 @@ std::string_view class_name(WantClass want_class) {
   return "";
 }
 
+Json readers_json(const OriginReaders& readers) {
+  switch (readers.kind) {
+    case OriginReaders::Kind::kAll:
+      return "all";
+    case OriginReaders::Kind::kPublisher:
+      return "publisher";
+    case OriginReaders::Kind::kNodes:
+      return readers.nodes;
+    case OriginReaders::Kind::kLabels:
+      return readers.labels;
+  }
+  return "all";
+}
+
 }  // namespace
 
 std::string ingest_json(IngestMode mode, const std::string& path) {
   return dump({{"mode", mode_name(mode)}, {"path", path}});
+}
+
+std::string listing_json(const OriginQuery& query) {
+  return dump({{"source", query.source},
+               {"include", query.include},
+               {"exclude", query.exclude},
+               {"platform", query.platform}});
+}
+
+std::string ingest_json(IngestMode mode, const OriginFile& file) {
+  return dump({{"mode", mode_name(mode)},
+               {"url", file.url},
+               {"size", file.size},
+               {"version", file.version},
+               {"digest", file.digest ? file.digest->str() : ""}});
 }
 
 std::string publish_json(const PublishRequest& request) {
@@ -62,7 +91,8 @@ std::string publish_json(const PublishRequest& request) {
   return dump({{"reference", request.reference},
                {"manifest", request.manifest},
                {"config", request.config},
-               {"origins", origins}});
+               {"origins", origins},
+               {"origin_nodes", readers_json(request.readers)}});
 }
 
 std::string pull_json(std::string_view reference, bool pin, PullClass pull_class) {

@@ -70,6 +70,19 @@ Status check_origin(std::string_view origin) {
   return {};
 }
 
+Status check_annotations(const std::map<std::string, std::string>& annotations) {
+  if (annotations.size() + 2 > kMaxAnnotations) return invalid("too many annotations");
+  for (const auto& [key, value] : annotations) {
+    const bool ours = key == kTitleAnnotation || key == kOriginAnnotation;
+    const bool plain = is_plain_text(key) && is_plain_text(value);
+    if (key.empty() || ours || !plain || key.size() > kMaxAnnotationLength ||
+        value.size() > kMaxAnnotationLength) {
+      return invalid("the annotation '" + escape_for_message(key) + "' cannot be made");
+    }
+  }
+  return {};
+}
+
 Status check_root(std::uint64_t size, bool has_root) {
   if (size == 0 && has_root) return invalid("an empty file has no pieces root");
   return {};
@@ -169,6 +182,9 @@ Result<ModelManifest> read_manifest(const Json& json) {
     SHOAL_TRY(check_origin(*origin));
     manifest.origin = *origin;
   }
+  annotations->erase(std::string(kTitleAnnotation));
+  annotations->erase(std::string(kOriginAnnotation));
+  manifest.annotations = std::move(*annotations);
   return manifest;
 }
 
@@ -268,7 +284,7 @@ std::string manifest_json(const ModelManifest& manifest) {
   json["config"] = to_json(manifest.config);
   json["layers"] = OrderedJson::array();
   for (const ModelFile& file : manifest.files) json["layers"].push_back(to_json(layer_of(file)));
-  std::map<std::string, std::string> annotations;
+  std::map<std::string, std::string> annotations = manifest.annotations;
   if (!manifest.title.empty()) annotations.emplace(kTitleAnnotation, manifest.title);
   if (manifest.origin) annotations.emplace(kOriginAnnotation, *manifest.origin);
   if (!annotations.empty()) json["annotations"] = annotations;
@@ -302,8 +318,10 @@ Result<ModelManifest> ModelManifest::parse(std::string_view json) {
 }
 
 Result<ModelDocuments> make_model(std::string title, std::vector<ModelFile> files,
-                                  std::optional<std::string> origin) {
+                                  std::optional<std::string> origin,
+                                  std::map<std::string, std::string> annotations) {
   SHOAL_TRY(check_files(files));
+  SHOAL_TRY(check_annotations(annotations));
   SHOAL_TRY(check_title(title));
   if (origin) SHOAL_TRY(check_origin(*origin));
   for (ModelFile& file : files) {
@@ -322,6 +340,7 @@ Result<ModelDocuments> make_model(std::string title, std::vector<ModelFile> file
   documents.config_json = config_json(title, files);
   documents.manifest.title = std::move(title);
   documents.manifest.origin = std::move(origin);
+  documents.manifest.annotations = std::move(annotations);
   documents.manifest.config = describe_config(documents.config_json);
   documents.manifest.files = std::move(files);
   documents.manifest_json = manifest_json(documents.manifest);

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -50,6 +51,7 @@ struct ModelManifest {
   // See kOriginAnnotation. http:// or https://, without user, query or fragment: what identifies a
   // person or grants access does not belong into a published document.
   std::optional<std::string> origin;
+  std::map<std::string, std::string> annotations;  // all others
   Descriptor config;
   std::vector<ModelFile> files;  // in the order of the layers
 
@@ -78,6 +80,7 @@ struct ModelDocuments {
 // be none or none where there must be one, a title or origin that is not UTF-8 or too long, a
 // manifest above kMaxManifestSize).
 Result<ModelDocuments> make_model(std::string title, std::vector<ModelFile> files,
-                                  std::optional<std::string> origin);
+                                  std::optional<std::string> origin,
+                                  std::map<std::string, std::string> annotations = {});
 
 }  // namespace shoal::content

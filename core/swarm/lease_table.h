@@ -66,9 +66,9 @@ class LeaseTable {
     std::uint64_t max_grant = 64 * kMiB;
     Duration idle_limit = std::chrono::seconds(5);
     // When all else is leased or there, what a lessee has not read in this time may be given to
-    // another who lacks it: agents size their asks to half a second and report twice a second. Of a
-    // slow origin it may take longer, as long as it takes all alike: so many times as long as
-    // pieces took lately, in the mean over all lessees.
+    // another who lacks it: agents size their asks to half a second and report twice a second. It
+    // may take longer for who has much to read or where the origin is slow: so many times as long
+    // as that many pieces took lately, in the mean over all lessees.
     Duration fair_time = std::chrono::milliseconds(1500);
     int fair_factor = 3;
     // Late lessees get nothing more for so long, as long as others read that origin.

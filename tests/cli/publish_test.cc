@@ -31,6 +31,10 @@ class IngestingAgent {
  public:
   FakeAnswer handle(FakeRequest& request) {
     if (request.target == "/v1/ingests") return start(request);
+    if (request.target == "/v1/listings") {
+      listed.push_back(Json::parse(request.body));
+      return {.body = listing};
+    }
     if (request.target == "/v1/publish") {
       published = Json::parse(request.body);
       content::Digest digest =
@@ -49,6 +53,8 @@ class IngestingAgent {
   }
 
   Json published;
+  std::vector<Json> listed;
+  std::string listing;
   std::vector<Json> started;
   std::vector<std::string> cancelled;
   std::map<std::string, std::string> jobs;
@@ -64,7 +70,10 @@ class IngestingAgent {
     }
     started.push_back(Json::parse(request.body));
     std::string job = std::to_string(started.size());
-    jobs[job] = failure.empty() ? hash(request.fds.at(0).get()) : failure;
+    jobs[job] = !failure.empty() ? failure
+                : request.fds.empty()
+                    ? hash(std::vector<std::byte>(started.back()["size"].get<std::size_t>()))
+                    : hash(request.fds.at(0).get());
     return {.status = 202, .body = Json{{"job", job}}.dump()};
   }
 
@@ -73,6 +82,10 @@ class IngestingAgent {
     EXPECT_EQ(::fstat(fd, &status), 0);
     std::vector<std::byte> bytes(static_cast<std::size_t>(status.st_size));
     EXPECT_EQ(::pread(fd, bytes.data(), bytes.size(), 0), status.st_size);
+    return hash(bytes);
+  }
+
+  static std::string hash(const std::vector<std::byte>& bytes) {
     content::BlobHasher hasher{content::BlobLayout(bytes.size())};
     EXPECT_TRUE(hasher.update(bytes));
     content::BlobHashes hashes = *hasher.finish();
@@ -90,6 +103,13 @@ class PublishTest : public ::testing::Test {
                                   "publish", (dir_ / "model").string(),
                                   "--as",    "team/m:1",
                                   "--json"};
+    args.insert(args.end(), more.begin(), more.end());
+    return command_.run(args);
+  }
+
+  Ran publish_url(std::vector<std::string> more) {
+    std::vector<std::string> args{
+        "--agent", server_.socket().string(), "publish", "--as", "team/m:1", "--json"};
     args.insert(args.end(), more.begin(), more.end());
     return command_.run(args);
   }
@@ -224,6 +244,73 @@ TEST_F(PublishTest, ContradictionsAreUsageErrors) {
   EXPECT_EQ(command_.run({"publish", "x", "--as", "m@sha256:" + std::string(64, 'a')}).code,
             kExitUsage);
   EXPECT_TRUE(server_.seen().empty());
+}
+
+constexpr const char* kListing =
+    R"({"source":"hf://org/m@0123","annotations":{"org.opencontainers.image.revision":"0123"},)"
+    R"("files":[{"path":"z.bin","url":"hf://org/m@0123/z.bin","size":100000,"version":"v"},)"
+    R"({"path":"a/b.json","url":"hf://org/m@0123/a/b.json","size":2,"version":"w"}]})";
+
+TEST_F(PublishTest, LetsTheAgentReadWhatAUrlNames) {
+  agent_.listing = kListing;
+  Ran ran = publish_url({"hf://org/m", "--include", "*.bin,*.json", "--exclude=x*"});
+  ASSERT_EQ(ran.code, kExitOk) << ran.err;
+  EXPECT_EQ(agent_.listed.at(0)["source"], "hf://org/m");
+  EXPECT_EQ(agent_.listed.at(0)["include"], (Json{"*.bin", "*.json"}));
+  EXPECT_EQ(agent_.listed.at(0)["exclude"], (Json{"x*"}));
+  ASSERT_EQ(agent_.started.size(), 2u);
+  EXPECT_EQ(agent_.started[0]["url"], "hf://org/m@0123/a/b.json");
+  EXPECT_EQ(agent_.started[0]["mode"], "copy");
+  EXPECT_EQ(agent_.started[1]["version"], "v");
+  EXPECT_EQ(agent_.published["origin_nodes"], "publisher");
+  ASSERT_EQ(agent_.published["origins"].size(), 2u);
+  EXPECT_EQ(agent_.published["origins"][1]["url"], "hf://org/m@0123/z.bin");
+  Json manifest = Json::parse(agent_.published["manifest"].get<std::string>());
+  EXPECT_EQ(manifest["annotations"]["org.opencontainers.image.revision"], "0123");
+  EXPECT_THAT(ran.out, HasSubstr("\"sources\":[\"hf://org/m@0123\"]"));
+}
+
+TEST_F(PublishTest, SaysWhoCanReadTheOrigin) {
+  agent_.listing = kListing;
+  ASSERT_EQ(publish_url({"hf://org/m", "--no-store", "--origin-nodes", "pool=a"}).code, kExitOk);
+  EXPECT_EQ(agent_.started[0]["mode"], "hash");
+  EXPECT_EQ(agent_.published["origin_nodes"], (Json{{"pool", "a"}}));
+  ASSERT_EQ(publish_url({"hf://org/m", "--origin-nodes", "n1,n2"}).code, kExitOk);
+  EXPECT_EQ(agent_.published["origin_nodes"], (Json{"n1", "n2"}));
+  ASSERT_EQ(publish_url({"hf://org/m", "--origin-nodes", "all"}).code, kExitOk);
+  EXPECT_EQ(agent_.published["origin_nodes"], "all");
+  dir_.write("model/a", "x");
+  ASSERT_EQ(publish({"--origin", "https://h/m"}).code, kExitOk);
+  EXPECT_EQ(agent_.published["origin_nodes"], "all");
+}
+
+TEST_F(PublishTest, SeveralUrlsAreOneModel) {
+  agent_.listing =
+      R"({"source":"https://h/a.bin","files":[{"path":"a.bin","url":"https://h/a.bin","size":1}]})";
+  Ran same = publish_url({"https://h/a.bin", "https://h/x/a.bin"});
+  EXPECT_NE(same.code, kExitOk);
+  EXPECT_THAT(same.err, HasSubstr("a.bin"));
+  EXPECT_TRUE(agent_.started.empty());
+}
+
+TEST_F(PublishTest, NamesThatCannotBeFilesAreRefused) {
+  agent_.listing = R"({"source":"s3://b/p","files":[{"path":"../x","url":"s3://b/x","size":1}]})";
+  Ran ran = publish_url({"s3://bucket/p"});
+  EXPECT_NE(ran.code, kExitOk);
+  EXPECT_TRUE(agent_.started.empty());
+}
+
+TEST_F(PublishTest, WhatDoesNotGoTogetherIsSaid) {
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{"hf://org/m", "--in-place"},
+                                             {"hf://org/m", "--origin", "https://h/m"},
+                                             {"hf://org/m", "/a/folder"},
+                                             {"/a", "/b"},
+                                             {"/a", "--include", "*"},
+                                             {"/a", "--origin-nodes", "all"},
+                                             {"hf://org/m", "--origin-nodes", "a,b=c"}}) {
+    EXPECT_EQ(publish_url(words).code, kExitUsage) << words.back();
+  }
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import json
 import re
 import threading
 
@@ -53,6 +54,7 @@ class HubServer:
     def __init__(self, repo, files, token):
         self.repo, self.files, self.token = repo, files, token
         self.sent = {path: 0 for path in files}
+        self.declared = {}  # path: the bytes whose digest the listing tells instead
         self.seen = []
         self._lock = threading.Lock()
         self._hub = _Server(self._answer_hub)
@@ -76,17 +78,45 @@ class HubServer:
             return request.reply(401, {"X-Error-Code": "RepoNotFound"})
         if given != f"Bearer {self.token}":
             return request.reply(403, {"X-Error-Code": "GatedRepo"})
+        api = f"/api/models/{self.repo}"
+        if request.path == f"{api}/revision/main":
+            return request.reply(200, {}, json.dumps({"sha": COMMIT}).encode())
+        if request.path.startswith(f"{api}/revision/"):
+            return request.reply(404, {"X-Error-Code": "RevisionNotFound"})
+        if request.path.startswith(f"{api}/tree/{COMMIT}?"):
+            return self._answer_tree(request)
         prefix = f"/{self.repo}/resolve/{COMMIT}/"
         path = request.path[len(prefix):] if request.path.startswith(prefix) else None
         if path not in self.files:
             return request.reply(404, {"X-Error-Code": "EntryNotFound"})
         data = self.files[path]
         if not path.endswith(".safetensors"):
-            etag = f'"{hashlib.sha1(data).hexdigest()}"'  # git's, of the file and a header
+            etag = f'"{self._git_oid(data)}"'
             return self._ranges(request, path, {"ETag": etag, "X-Repo-Commit": COMMIT})
         return request.reply(302, {"Location": f"{self._store_url}/{path}?signature=secret",
                                    "X-Linked-Size": str(len(data)), "X-Repo-Commit": COMMIT,
                                    "X-Linked-Etag": f'"{hashlib.sha256(data).hexdigest()}"'})
+
+    @staticmethod
+    def _git_oid(data):
+        return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+    def _answer_tree(self, request):
+        """The files, two to a page."""
+        start = int((re.search(r"cursor=(\d+)", request.path) or [0, 0])[1])
+        entries = []
+        for path in sorted(self.files)[start:start + 2]:
+            data = self.files[path]
+            entry = {"type": "file", "path": path, "size": len(data), "oid": self._git_oid(data)}
+            if path.endswith(".safetensors"):
+                entry["lfs"] = {"oid": hashlib.sha256(self.declared.get(path, data)).hexdigest(),
+                                "size": len(data), "pointerSize": 134}
+            entries.append(entry)
+        headers = {}
+        if start + 2 < len(self.files):
+            base = request.path.split("&cursor")[0]
+            headers["Link"] = f'<{self.url}{base}&cursor={start + 2}>; rel="next"'
+        return request.reply(200, headers, json.dumps(entries).encode())
 
     def _answer_store(self, request):
         with self._lock:

@@ -144,7 +144,11 @@ TEST(AgentClient, SendsPublishWantAndGcBodies) {
             (Json{{"reference", "m:1"},
                   {"manifest", "{\"schemaVersion\":2}"},
                   {"config", "{}"},
-                  {"origins", Json::array({{{"blob", kDigest}, {"url", "http://o/a%20b"}}})}}));
+                  {"origins", Json::array({{{"blob", kDigest}, {"url", "http://o/a%20b"}}})},
+                  {"origin_nodes", "all"}}));
+  publish.readers = {OriginReaders::Kind::kLabels, {}, {{"pool", "a"}}};
+  EXPECT_EQ(client.publish(publish), digest);
+  EXPECT_EQ(bodies["/v1/publish"]["origin_nodes"], (Json{{"pool", "a"}}));
   EXPECT_TRUE(client.want({digest, {{0, 10}, {20, 5}}, milliseconds(100), WantClass::kFault}));
   EXPECT_EQ(bodies["/v1/want"],
             (Json{{"digest", kDigest},

@@ -108,5 +108,19 @@ TEST(Parse, EveryTruncationIsRefused) {
   }
 }
 
+TEST(Parse, AListingOfAnOrigin) {
+  auto listing = parse_listing(
+      R"({"source":"s","annotations":{"k":"v"},"files":[{"path":"p","url":"u","size":3,)"
+      R"("version":"v","digest":"sha256:)" +
+      std::string(64, 'a') + R"("},{"path":"q","url":"w","size":0,"digest":""}]})");
+  ASSERT_TRUE(listing) << listing.error().str();
+  EXPECT_EQ(listing->annotations.at("k"), "v");
+  ASSERT_EQ(listing->files.size(), 2u);
+  EXPECT_EQ(listing->files[0].digest->hex(), std::string(64, 'a'));
+  EXPECT_FALSE(listing->files[1].digest);
+  EXPECT_FALSE(parse_listing(R"({"files":[{"path":1}]})"));
+  EXPECT_FALSE(parse_listing(R"({"files":[{"digest":"sha256:x"}]})"));
+}
+
 }  // namespace
 }  // namespace shoal::agent_client
