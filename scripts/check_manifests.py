@@ -31,6 +31,7 @@ DOCKERFILES = {"shoal-tracker": "tracker", "shoal-agent": "agent", "shoal": "cli
 # Made by whoever installs Shoal (manifests/kubernetes/README.md), or by Kubernetes itself.
 EXTERNAL = {("Secret", "shoal-tracker-tls"), ("Secret", "shoal-operator-tls"),
             ("ConfigMap", "kube-root-ca.crt")}
+IN_EVERY_IMAGE = {"libc6", "libgcc-s1", "libstdc++6"}
 SAMPLE_FIELDS = {"spec.nodeName": "gpu-1.example", "status.hostIP": "10.0.0.1"}
 CLUSTER_SCOPED = {"Namespace", "ClusterRole", "ClusterRoleBinding", "PriorityClass"}
 FIELDS = {"apiVersion", "kind", "namespace", "labels", "resources", "images"}
@@ -248,8 +249,24 @@ def check_program(where, pod, programs, config_maps):
                   f"{(done.stderr or done.stdout).strip()}"
 
 
-def check_images(base):
-    """Each image is one that scripts/images builds, from a Dockerfile that runs the program."""
+def library_packages(program):
+    """The Debian packages of the libraries that a program names itself; theirs come with them."""
+    needed = subprocess.run(["readelf", "-d", program], capture_output=True, text=True, check=True)
+    names = set(re.findall(r"\(NEEDED\).*\[(.+)\]", needed.stdout))
+    found = subprocess.run(["ldd", program], capture_output=True, text=True, check=True)
+    packages = set()
+    for name, path in re.findall(r"(\S+) => (/\S+)", found.stdout):
+        if name not in names:
+            continue
+        owner = subprocess.run(["dpkg", "-S", path, os.path.join("/usr", path[1:])],
+                               capture_output=True, text=True, check=False)
+        packages |= set(re.findall(r"^(\S+?):", owner.stdout, re.MULTILINE))
+    return packages
+
+
+def check_images(base, programs):
+    """Each image is one that scripts/images builds, from a Dockerfile that runs the program and installs
+    what it is linked with."""
     for image in base.kustomization.get("images", []):
         if image["name"] not in PROGRAMS:
             yield f"kustomization.yaml: image {image['name']} is none of ours"
@@ -257,16 +274,21 @@ def check_images(base):
         path = os.path.join(ROOT, "manifests/docker", f"Dockerfile.{DOCKERFILES[image['name']]}")
         with open(path, encoding="utf-8") as file:
             text = file.read()
-        program = f'ENTRYPOINT ["/usr/bin/{PROGRAMS[image["name"]]}"]'
-        if program not in text:
-            yield f"{os.path.relpath(path, ROOT)}: no line {program}"
+        program = PROGRAMS[image["name"]]
+        where = os.path.relpath(path, ROOT)
+        if f'ENTRYPOINT ["/usr/bin/{program}"]' not in text:
+            yield f'{where}: no line ENTRYPOINT ["/usr/bin/{program}"]'
+        built = os.path.join(programs, program)
+        if os.path.exists(built):
+            missing = library_packages(built) - IN_EVERY_IMAGE - set(text.split())
+            yield from (f"{where}: {program} is linked with {name}" for name in sorted(missing))
 
 
 def check(folder, programs, versions=VERSIONS):
     """All problems of the base in `folder`, as text lines."""
     base = Base(folder)
     problems = [*base.problems, *check_schemas(base, versions), *check_references(base),
-                *check_images(base)]
+                *check_images(base, programs)]
     config_maps = {d["metadata"]["name"]: d["data"] for _, d in base.objects
                    if d["kind"] == "ConfigMap"}
     for name, document in base.objects:
