@@ -347,6 +347,11 @@ class Publish final : public Verb {
  private:
   // What does not go together; empty if all does.
   std::string misused(bool remote) const {
+    if (!remote && words_[0].find("://") != std::string::npos) {
+      return "'" + printable(words_[0]) +
+             "' is no kind of origin: write http(s)://, s3://, hf://, "
+             "oci://, file:// or dir:, or a folder of this machine";
+    }
     if (!remote && words_.size() > 1) return "several arguments: only URLs may be several";
     for (const std::string& word : words_) {
       if (is_remote_source(word) != remote) return "a folder and a URL cannot be one model";

@@ -250,17 +250,17 @@ def check_program(where, pod, programs, config_maps):
 
 
 def library_packages(program):
-    """The Debian packages of the libraries that a program names itself; theirs come with them."""
-    needed = subprocess.run(["readelf", "-d", program], capture_output=True, text=True, check=True)
-    names = set(re.findall(r"\(NEEDED\).*\[(.+)\]", needed.stdout))
-    found = subprocess.run(["ldd", program], capture_output=True, text=True, check=True)
+    """The Debian packages of the libraries that a program names itself; theirs come with them. None for a
+    script."""
+    def output(*argv):
+        return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+
+    names = set(re.findall(r"\(NEEDED\).*\[(.+)\]", output("readelf", "-d", program)))
     packages = set()
-    for name, path in re.findall(r"(\S+) => (/\S+)", found.stdout):
-        if name not in names:
-            continue
-        owner = subprocess.run(["dpkg", "-S", path, os.path.join("/usr", path[1:])],
-                               capture_output=True, text=True, check=False)
-        packages |= set(re.findall(r"^(\S+?):", owner.stdout, re.MULTILINE))
+    for name, path in re.findall(r"(\S+) => (/\S+)", output("ldd", program)):
+        if name in names:
+            owners = output("dpkg", "-S", path, os.path.join("/usr", path[1:]))
+            packages |= set(re.findall(r"^(\S+?):", owners, re.MULTILINE))
     return packages
 
 

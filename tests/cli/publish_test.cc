@@ -308,6 +308,7 @@ TEST_F(PublishTest, WhatDoesNotGoTogetherIsSaid) {
                                              {"/a", "/b"},
                                              {"/a", "--include", "*"},
                                              {"/a", "--origin-nodes", "all"},
+                                             {"ftp://host/file"},
                                              {"hf://org/m", "--origin-nodes", "a,b=c"}}) {
     EXPECT_EQ(publish_url(words).code, kExitUsage) << words.back();
   }

@@ -106,6 +106,11 @@ class CheckManifestsTest(unittest.TestCase):
                     "automountServiceAccountToken: true")
         self.assert_found("prefetch-job.yaml", "automountServiceAccountToken")
 
+    def test_an_image_installs_what_its_program_is_linked_with(self):
+        shutil.copy(shutil.which("curl"), os.path.join(self.programs, "shoal-tracker"))
+        self.assertIn("manifests/docker/Dockerfile.tracker: shoal-tracker is linked with libcurl4",
+                      self.problems())
+
     def test_the_programs_are_asked_with_values_for_all_variables(self):
         seen = os.path.join(self.base, "..", "seen")
         for name in ("shoal-agent", "shoal"):
