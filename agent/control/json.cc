@@ -5,6 +5,7 @@
 
 #include "agent/origin/origin.h"
 #include "agent/swarm/wait_text.h"
+#include "core/api/limits.h"
 #include "core/base/hex.h"
 
 namespace shoal::agent {
@@ -149,7 +150,9 @@ Result<std::vector<BlobOrigins>> origins_field(const Json& object, const std::st
       return fail(Errc::kInvalid,
                   "origins: '" + origin.url + "' is no http, https, s3, hf, oci or file URL");
     }
-    by_blob[*blob].push_back(std::move(origin));
+    // Files with the same bytes: a few places are enough to read them at.
+    std::vector<api::Origin>& places = by_blob[*blob];
+    if (places.size() < api::kMaxOrigins) places.push_back(std::move(origin));
   }
   return std::vector<BlobOrigins>(by_blob.begin(), by_blob.end());
 }

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -26,6 +25,9 @@ constexpr int kRoomTries = 2;
 // Of an origin that does not answer: about a minute.
 constexpr RetryPolicy kOriginRetry{.first = std::chrono::milliseconds(500), .attempts = 9};
 constexpr std::chrono::milliseconds kRoomPause{1'500};
+// Until another file with the same bytes is stored: ten minutes at most.
+constexpr int kSameTries = 12'000;
+constexpr std::chrono::milliseconds kSamePause{50};
 
 Error changed_error() {
   return {Errc::kConflict,
@@ -256,30 +258,33 @@ Result<Ingests::Outcome> Ingests::store_file(Job& job, Outcome outcome) {
     outcome.how = "hash";
     return outcome;
   }
-  if (Result<store::BlobInfo> info = store_.info(digest); info && info->complete && !info->failed) {
+  store::ImportOptions options;
+  options.cancel = &job.cancel;
+  int no_room = 0;
+  for (int i = 0;; ++i) {
+    Result<store::BlobInfo> info = store_.info(digest);
     auto blob = store_.find(digest);
-    if (blob) {
+    if (info && blob && info->complete && !info->failed) {
       outcome.blob = *blob;
       outcome.how = "present";
       return outcome;
     }
+    auto imported = store_.import(outcome.table, job.file.get(), options);
+    if (imported) {
+      outcome.blob = imported->blob;
+      outcome.how = imported->reflinked ? "reflink" : "copy";
+      return outcome;
+    }
+    const Error& why = imported.error();
+    if (why.code() == Errc::kCorrupt) return fail(changed_error());
+    // A file with the same bytes is being stored at this moment.
+    const bool in_the_making = why.code() == Errc::kConflict && i < kSameTries;
+    // Space that an eviction gives comes a moment later, when nobody here has the file open any
+    // more.
+    const bool room_may_come = why.code() == Errc::kNoSpace && no_room++ < kRoomTries;
+    if (job.cancel || !(in_the_making || room_may_come)) return fail(why);
+    if (!sleep_unless(in_the_making ? kSamePause : kRoomPause, job.cancel)) return fail(why);
   }
-  store::ImportOptions options;
-  options.cancel = &job.cancel;
-  auto imported = store_.import(outcome.table, job.file.get(), options);
-  // Space that an eviction gives comes a moment later, when nobody here has the file open any more.
-  for (int i = 0; i < kRoomTries && !imported; ++i) {
-    if (imported.error().code() != Errc::kNoSpace || job.cancel) break;
-    std::this_thread::sleep_for(kRoomPause);
-    imported = store_.import(outcome.table, job.file.get(), options);
-  }
-  if (!imported) {
-    bool changed = imported.error().code() == Errc::kCorrupt;
-    return fail(changed ? changed_error() : imported.error());
-  }
-  outcome.blob = imported->blob;
-  outcome.how = imported->reflinked ? "reflink" : "copy";
-  return outcome;
 }
 
 Task<Result<IngestView>> Ingests::wait(std::string id, Deadline deadline) {

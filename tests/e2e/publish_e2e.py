@@ -43,6 +43,15 @@ class PublishTest(FleetCase):
         self.agent.run("verify", "m/good:1")
         self.assertEqual(len(self.stored()), 4)  # two files, manifest, config
 
+    def test_files_with_the_same_bytes_are_stored_once(self):
+        data = os.urandom(2_000_000)
+        for number in range(24):
+            (self.source / f"same-{number:02}.bin").write_bytes(data)
+        done = self.agent.json("publish", self.source, "--as", "m/same:1")
+        self.assertEqual(len(done["files"]), 26)
+        self.agent.run("verify", "m/same:1")
+        self.assertEqual(len(self.stored()), 5)
+
     def test_an_empty_directory(self):
         for path in sorted(self.source.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
