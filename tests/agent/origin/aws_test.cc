@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <map>
 
 #include "agent/origin/aws_credentials.h"
@@ -210,7 +211,7 @@ TEST_F(AwsCredentialChainTest, AnInstanceKnowsItsRole) {
 }
 
 TEST_F(AwsCredentialChainTest, WhatWasRefusedIsAskedForAgainAndTheRestIsKept) {
-  int asked = 0;
+  std::atomic<int> asked{0};
   ScriptedServer sts([&](const std::string&) {
     return ScriptedServer::Answer{http_answer(
         "200 OK", "",

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <thread>
 
 #include "agent/origin/http_range.h"
@@ -118,7 +119,7 @@ TEST_F(HttpClientTest, ADocumentHasAMostSize) {
 }
 
 TEST_F(HttpClientTest, ADocumentIsAskedForAgainWhenThatMayHelp) {
-  int asked = 0;
+  std::atomic<int> asked{0};
   ScriptedServer server([&](const std::string&) {
     ++asked;
     if (asked == 1) return ScriptedServer::Answer{"", true, false};

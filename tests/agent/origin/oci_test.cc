@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
 
@@ -181,7 +182,7 @@ TEST_F(OciOriginTest, ListsTheFilesOfAModelThroughAnIndex) {
 }
 
 TEST_F(OciOriginTest, AnIndexThatNamesItselfOrOthersForEverIsRefused) {
-  int asked = 0;
+  std::atomic<int> asked{0};
   ScriptedServer server([&](const std::string&) {
     // No document can name its own digest; a registry can answer so all the same.
     return ScriptedServer::Answer{http_answer("200 OK", "",
@@ -211,7 +212,7 @@ TEST_F(OciOriginTest, AnImageIsNotAModel) {
 }
 
 TEST_F(OciOriginTest, FetchesATokenOnceForARepositoryAndAgainWhenItHasEnded) {
-  int tokens = 0;
+  std::atomic<int> tokens{0};
   ScriptedServer service([&](const std::string& head) {
     EXPECT_TRUE(head.starts_with("GET /token?service=reg&scope=repository%3Aorg%2Fmodel%3Apull "))
         << head;

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <atomic>
+
 #include "agent/origin/s3_origin.h"
 #include "agent/origin/s3_xml.h"
 #include "tests/agent/origin/origin_fixture.h"
@@ -205,7 +207,7 @@ TEST_F(S3OriginTest, SaysWhatToDoAboutARefusal) {
 }
 
 TEST_F(S3OriginTest, TriesAListingAgainWhenItIsAskedToSlowDown) {
-  int asked = 0;
+  std::atomic<int> asked{0};
   ScriptedServer server([&](const std::string&) {
     if (++asked < 3) return error("503 Slow Down", "SlowDown");
     return ScriptedServer::Answer{
