@@ -16,6 +16,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   (void)parse_status(text);
   (void)parse_blobs(text);
   (void)parse_ingest(text);
+  (void)parse_listing(text);
   (void)parse_pull_progress(text);
   (void)parse_verify(text);
   (void)parse_gc(text);
