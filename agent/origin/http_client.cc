@@ -108,10 +108,6 @@ OriginStatus http_error(const HttpHead& head) {
     case 404:
     case 410:
       return {fail(Errc::kNotFound, text), {}};
-    case 412:
-      return {fail(Errc::kConflict, text + ": the file is no longer the one published"), {}};
-    case 416:
-      return {fail(Errc::kConflict, text + ": the file is shorter than the one published"), {}};
     case 429:
     case 503: {
       std::uint64_t seconds = to_number(head.header("retry-after")).value_or(0);

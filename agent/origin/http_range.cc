@@ -78,7 +78,7 @@ class RangeRead {
     };
     answer_ = client.send(file_.call, take, cancel);
     if (!answer_.result.status) return answer_.result;
-    if (!answer_.ok()) return file_.error ? file_.error(answer_) : http_error(answer_.head);
+    if (!answer_.ok()) return refusal();
     if (delivered_ != range_.length) {
       return {fail(Errc::kUnavailable, host_of(answer_.head) + " ended its answer after " +
                                            std::to_string(delivered_) + " of " +
@@ -92,6 +92,17 @@ class RangeRead {
   std::string version() const { return file_.version(answer_.head, answer_.first); }
 
  private:
+  OriginStatus refusal() const {
+    const int status = answer_.head.status;
+    // Of what was pinned, or of the size it had, there is nothing any more.
+    if (status == 416 || (status == 412 && !wanted_.empty())) {
+      return {fail(Errc::kConflict, host_of(answer_.head) + " answered " + std::to_string(status) +
+                                        ": the file is no longer the one published"),
+              {}};
+    }
+    return file_.error ? file_.error(answer_) : http_error(answer_.head);
+  }
+
   Status take(const HttpAnswer& heads, std::span<const std::byte> bytes) {
     if (delivered_ == 0) SHOAL_TRY(begin(heads));
     if (delivered_ + bytes.size() > range_.length) {

@@ -18,7 +18,7 @@ constexpr std::size_t kMaxName = 255;
 constexpr std::size_t kMaxTag = 128;
 constexpr std::size_t kMaxDepth = 8;
 constexpr std::size_t kMaxErrorMessage = 200;
-// An index of indices is allowed, a circle is not: each step must name what was not seen yet.
+// An index of indices is allowed. A circle of digests cannot be made, a long way can.
 constexpr int kMaxIndexDepth = 4;
 
 OriginStatus failed(Error error) { return {fail(std::move(error)), {}}; }
@@ -161,7 +161,7 @@ std::string OciOrigin::base_url(const OciPlace& place) const {
   return (plain ? "http://" : "https://") + place.registry + "/v2/" + place.repository;
 }
 
-HttpCall OciOrigin::call_to(const OciPlace&, std::string url, const std::string& header) const {
+HttpCall OciOrigin::call_to(std::string url, const std::string& header) const {
   HttpCall call;
   call.url = std::move(url);
   if (!header.empty()) {
@@ -199,7 +199,7 @@ OriginStatus OciOrigin::ask(const OciPlace& place, const CancelFlag& cancel, Ask
   HttpHead refusal = answer.head;
   if (refused == 403 && refusal.header("www-authenticate").empty()) {
     // What it would ask for, it says to those who bring nothing.
-    HttpAnswer bare = client_->document(call_to(place, answer.head.url, ""), 0, cancel);
+    HttpAnswer bare = client_->document(call_to(answer.head.url, ""), 0, cancel);
     if (bare.head.status == 401) refusal = bare.head;
   }
   Result<std::string> better =
@@ -218,7 +218,7 @@ OriginStatus OciOrigin::document(const OciPlace& place, std::string& bytes, cont
                                  const CancelFlag& cancel) {
   OriginStatus status =
       ask(place, cancel, [&](const std::string& header, HttpAnswer& answer) -> OriginStatus {
-        HttpCall call = call_to(place, base_url(place) + "/manifests/" + place.reference, header);
+        HttpCall call = call_to(base_url(place) + "/manifests/" + place.reference, header);
         call.headers = {{"Accept", std::string(content::kManifestMediaType) + ", " +
                                        std::string(content::kIndexMediaType) + ", " +
                                        std::string(content::kDockerManifestMediaType) + ", " +
@@ -242,7 +242,6 @@ OriginStatus OciOrigin::document(const OciPlace& place, std::string& bytes, cont
 Result<OciManifest> OciOrigin::manifest(const OciPlace& place, const content::Platform& platform,
                                         const CancelFlag& cancel) {
   OciPlace at = place;
-  std::set<std::string> seen;
   for (int depth = 0; depth <= kMaxIndexDepth; ++depth) {
     OciManifest found;
     OriginStatus got = document(at, found.bytes, found.digest, cancel);
@@ -253,11 +252,9 @@ Result<OciManifest> OciOrigin::manifest(const OciPlace& place, const content::Pl
       found.manifest = std::move(*manifest);
       return found;
     }
-    seen.insert(found.digest.str());
     Result<content::Descriptor> chosen = std::get<content::ImageIndex>(*parsed).choose(platform);
     if (!chosen) return fail(chosen.error().with_context(at.str()));
     at.reference = chosen->digest.str();
-    if (seen.contains(at.reference)) break;
   }
   return fail(Errc::kInvalid, place.str() + ": its index leads to indices and to no image");
 }
@@ -288,7 +285,7 @@ OriginStatus OciOrigin::list(const OriginQuery& query, OriginListing& found,
           Error(Errc::kInvalid, found.source + " is not a model of one file per layer (layer " +
                                     layer.digest.str() + " is " +
                                     (archive ? "an archive" : "a layer without a file's name") +
-                                    "). If it is an image: shoal prefetch --image"));
+                                    "): images cannot be published"));
     }
     if (!query.wants(name->second)) continue;
     Result<content::RelativePath> path = content::RelativePath::parse(name->second);
@@ -306,19 +303,25 @@ OriginStatus OciOrigin::list(const OriginQuery& query, OriginListing& found,
   return {};
 }
 
+// `answer` gets what refuses the request.
+HttpFile OciOrigin::file_for(const OciPlace& place, const std::string& header,
+                             HttpAnswer& answer) const {
+  HttpFile file;
+  file.call = call_to(base_url(place) + "/blobs/" + place.reference, header);
+  file.version = [place](const HttpHead&, const HttpHead&) { return place.reference; };
+  file.error = [this, place, &answer](const HttpAnswer& refused) {
+    answer = refused;
+    return error_of(place, refused);
+  };
+  return file;
+}
+
 OriginStatus OciOrigin::probe(const std::string& url, OriginFile& file, const CancelFlag& cancel) {
   Result<OciPlace> place = parse_oci_url(url);
   if (!place) return failed(place.error());
   file.url = url;
   return ask(*place, cancel, [&](const std::string& header, HttpAnswer& answer) {
-    HttpFile asked;
-    asked.call = call_to(*place, base_url(*place) + "/blobs/" + place->reference, header);
-    asked.version = [&](const HttpHead&, const HttpHead&) { return place->reference; };
-    asked.error = [&](const HttpAnswer& refused) {
-      answer = refused;
-      return error_of(*place, refused);
-    };
-    return probe_http_file(*client_, asked, file, cancel);
+    return probe_http_file(*client_, file_for(*place, header, answer), file, cancel);
   });
 }
 
@@ -327,14 +330,8 @@ OriginStatus OciOrigin::read(const OriginFile& file, ByteRange range, const Orig
   Result<OciPlace> place = parse_oci_url(file.url);
   if (!place) return failed(place.error());
   return ask(*place, cancel, [&](const std::string& header, HttpAnswer& answer) {
-    HttpFile asked;
-    asked.call = call_to(*place, base_url(*place) + "/blobs/" + place->reference, header);
-    asked.version = [&](const HttpHead&, const HttpHead&) { return place->reference; };
-    asked.error = [&](const HttpAnswer& refused) {
-      answer = refused;
-      return error_of(*place, refused);
-    };
-    return read_http_file(*client_, std::move(asked), place->reference, range, sink, cancel);
+    return read_http_file(*client_, file_for(*place, header, answer), place->reference, range, sink,
+                          cancel);
   });
 }
 

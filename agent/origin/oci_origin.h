@@ -62,7 +62,8 @@ class OciOrigin final : public Origin {
 
  private:
   std::string base_url(const OciPlace& place) const;
-  HttpCall call_to(const OciPlace& place, std::string url, const std::string& header) const;
+  HttpCall call_to(std::string url, const std::string& header) const;
+  HttpFile file_for(const OciPlace& place, const std::string& header, HttpAnswer& answer) const;
   OriginStatus error_of(const OciPlace& place, const HttpAnswer& answer) const;
   template <typename Ask>
   OriginStatus ask(const OciPlace& place, const CancelFlag& cancel, Ask ask_once);

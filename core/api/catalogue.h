@@ -51,8 +51,8 @@ struct Resolved {
 
 // Where a blob can be read first. Never carries a credential.
 struct Origin {
-  std::string kind = {};  // required: "http", "dir", … as the agent's origins are called
-  std::string url = {};   // required: http(s)://…, or file:///absolute/path for "dir"
+  std::string kind = {};  // required: "http", "dir", "s3", "hf", "oci": as the agent calls them
+  std::string url = {};   // required: of that kind; file:///absolute/path for "dir"
   std::string etag = {};  // as seen when the blob was hashed; empty: none
   std::optional<std::uint64_t> size = {};     // bytes, as seen then
   std::optional<std::int64_t> mtime_ns = {};  // of a file, as seen then

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
+#include <map>
 
 #include "agent/origin/credential_helper.h"
 #include "agent/origin/oci_auth.h"
@@ -181,10 +182,32 @@ TEST_F(OciOriginTest, ListsTheFilesOfAModelThroughAnIndex) {
   EXPECT_NE(other.status.error().message().find("linux/riscv64"), std::string::npos);
 }
 
-TEST_F(OciOriginTest, AnIndexThatNamesItselfOrOthersForEverIsRefused) {
+TEST_F(OciOriginTest, IndicesThatLeadToIndicesForLongAreRefused) {
+  // Each names the one made before it.
+  std::map<std::string, std::string> documents;
+  std::string last = manifest(layer("a", "a"));
+  documents[digest_text(last)] = last;
+  for (int i = 0; i < 20; ++i) {
+    last = index(digest_text(last), R"({"os":"linux","architecture":"amd64"})");
+    documents[digest_text(last)] = last;
+  }
+  ScriptedServer server([&](const std::string& head) {
+    auto at = head.find("sha256:");
+    auto found = at == std::string::npos ? documents.end() : documents.find(head.substr(at, 71));
+    return ScriptedServer::Answer{
+        http_answer("200 OK", "", found == documents.end() ? last : found->second)};
+  });
+  OriginListing listing;
+  auto registry = origin();
+  OriginStatus status = list(*registry, server, listing, "linux/amd64");
+  ASSERT_FALSE(status.status);
+  EXPECT_EQ(status.status.error().code(), Errc::kInvalid);
+  EXPECT_LT(server.requests(), 10);
+}
+
+TEST_F(OciOriginTest, OtherBytesThanTheDigestNamesAreRefused) {
   std::atomic<int> asked{0};
   ScriptedServer server([&](const std::string&) {
-    // No document can name its own digest; a registry can answer so all the same.
     return ScriptedServer::Answer{http_answer("200 OK", "",
                                               index(digest_text("x" + std::to_string(++asked)),
                                                     R"({"os":"linux","architecture":"amd64"})"))};
@@ -208,7 +231,7 @@ TEST_F(OciOriginTest, AnImageIsNotAModel) {
   auto registry = origin();
   OriginStatus status = list(*registry, server, listing);
   ASSERT_FALSE(status.status);
-  EXPECT_NE(status.status.error().message().find("prefetch --image"), std::string::npos);
+  EXPECT_NE(status.status.error().message().find("images cannot be published"), std::string::npos);
 }
 
 TEST_F(OciOriginTest, FetchesATokenOnceForARepositoryAndAgainWhenItHasEnded) {
