@@ -13,7 +13,6 @@
 #include <vector>
 
 #include "core/base/unique_fd.h"
-#include "core/content/manifest.h"
 #include "core/http/url.h"
 
 namespace shoal::agent {
@@ -97,8 +96,6 @@ OriginStatus DirectoryOrigin::list(const OriginQuery& query, OriginListing& foun
     if (at->is_directory(error) && !at->is_symlink(error)) continue;
     std::string name = at->path().string().substr(folder->size() + 1);
     if (!query.wants(name)) continue;
-    Result<content::RelativePath> path = content::RelativePath::parse(name);
-    if (!path) return failed(path.error().with_context("leave it out with --exclude"));
     // A link may lead to what is allowed elsewhere, but not be a part of this folder.
     char resolved[PATH_MAX];
     if (::realpath(at->path().c_str(), resolved) == nullptr ||
@@ -109,19 +106,11 @@ OriginStatus DirectoryOrigin::list(const OriginQuery& query, OriginListing& foun
     OriginStatus probed =
         probe("file://" + http::percent_encode_path(at->path().string()), file, cancel);
     if (!probed.status) return probed;
-    if (found.files.size() == content::kMaxModelFiles) {
-      return failed(Error(Errc::kInvalid, "more than " + std::to_string(content::kMaxModelFiles) +
-                                              " files in " + *folder));
-    }
-    found.files.push_back({std::move(*path), std::move(file), std::nullopt});
+    Status added = found.add(query, name, std::move(file));
+    if (!added) return failed(added.error());
   }
   if (error) return failed(errno_error("listing " + *folder, error.value()));
-  if (found.files.empty()) {
-    return failed(Error(Errc::kNotFound, "no file that is wanted in " + *folder));
-  }
-  std::sort(found.files.begin(), found.files.end(),
-            [](const OriginEntry& a, const OriginEntry& b) { return a.path < b.path; });
-  return {};
+  return {found.finish(), {}};
 }
 
 OriginStatus DirectoryOrigin::probe(const std::string& url, OriginFile& file, const CancelFlag&) {

@@ -169,24 +169,13 @@ OriginStatus HfOrigin::list(const OriginQuery& query, OriginListing& found,
   const std::string folder = place->path.empty() ? "" : place->path + "/";
   for (const HfFile& file : files) {
     if (!file.path.starts_with(folder)) continue;
-    std::string name = file.path.substr(folder.size());
-    if (!query.wants(name)) continue;
-    Result<content::RelativePath> path = content::RelativePath::parse(name);
-    if (!path) return failed(path.error().with_context("leave it out with --exclude"));
-    if (found.files.size() == content::kMaxModelFiles) {
-      return failed(Error(Errc::kInvalid, "more than " + std::to_string(content::kMaxModelFiles) +
-                                              " files in " + found.source));
-    }
     HfPlace at = *place;
     at.path = file.path;
-    found.files.push_back({std::move(*path), {at.str(), file.size, file.oid}, file.digest});
+    Status added = found.add(query, std::string_view(file.path).substr(folder.size()),
+                             {at.str(), file.size, file.oid}, file.digest);
+    if (!added) return failed(added.error());
   }
-  if (found.files.empty()) {
-    return failed(Error(Errc::kNotFound, "no file that is wanted in " + found.source));
-  }
-  std::sort(found.files.begin(), found.files.end(),
-            [](const OriginEntry& a, const OriginEntry& b) { return a.path < b.path; });
-  return {};
+  return {found.finish(), {}};
 }
 
 OriginStatus HfOrigin::probe(const std::string& url, OriginFile& file, const CancelFlag& cancel) {

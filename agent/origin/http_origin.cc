@@ -37,14 +37,12 @@ OriginStatus HttpOrigin::list(const OriginQuery& query, OriginListing& found,
   }
   Result<std::string> name = http::percent_decode(query.source.substr(slash + 1));
   if (!name) return {fail(name.error()), {}};
-  Result<content::RelativePath> path = content::RelativePath::parse(*name);
-  if (!path) return {fail(path.error().with_context("'" + query.source + "' names no file")), {}};
   OriginFile file;
   OriginStatus probed = probe(query.source, file, cancel);
   if (!probed.status) return probed;
   found.source = query.source;
-  found.files.push_back({std::move(*path), std::move(file), std::nullopt});
-  return {};
+  if (Status added = found.add(query, *name, std::move(file)); !added) return {added, {}};
+  return {found.finish(), {}};
 }
 
 OriginStatus HttpOrigin::probe(const std::string& url, OriginFile& file, const CancelFlag& cancel) {

@@ -287,20 +287,13 @@ OriginStatus OciOrigin::list(const OriginQuery& query, OriginListing& found,
                                     (archive ? "an archive" : "a layer without a file's name") +
                                     "): images cannot be published"));
     }
-    if (!query.wants(name->second)) continue;
-    Result<content::RelativePath> path = content::RelativePath::parse(name->second);
-    if (!path) return failed(path.error().with_context(found.source));
     OciPlace blob = *place;
     blob.reference = layer.digest.str();
-    found.files.push_back(
-        {std::move(*path), {blob.str(), layer.size, layer.digest.str()}, layer.digest});
+    Status added =
+        found.add(query, name->second, {blob.str(), layer.size, layer.digest.str()}, layer.digest);
+    if (!added) return failed(added.error());
   }
-  if (found.files.empty()) {
-    return failed(Error(Errc::kNotFound, "no file that is wanted in " + found.source));
-  }
-  std::sort(found.files.begin(), found.files.end(),
-            [](const OriginEntry& a, const OriginEntry& b) { return a.path < b.path; });
-  return {};
+  return {found.finish(), {}};
 }
 
 // `answer` gets what refuses the request.

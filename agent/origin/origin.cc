@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <thread>
+#include <utility>
 
 #include "agent/origin/text.h"
 #include "core/base/random.h"
+#include "core/content/manifest.h"
 
 namespace shoal::agent {
 namespace {
@@ -24,6 +26,30 @@ bool OriginQuery::wants(std::string_view path) const {
   auto matches = [&](const std::string& pattern) { return matches_glob(pattern, path); };
   const bool included = include.empty() || std::any_of(include.begin(), include.end(), matches);
   return included && std::none_of(exclude.begin(), exclude.end(), matches);
+}
+
+Status OriginListing::add(const OriginQuery& query, std::string_view name, OriginFile file,
+                          std::optional<content::Digest> digest) {
+  if (!query.wants(name)) return {};
+  Result<content::RelativePath> path = content::RelativePath::parse(name);
+  if (!path) {
+    return fail(
+        path.error().with_context("this cannot be a file's name: leave it out with "
+                                  "--exclude"));
+  }
+  if (files.size() == content::kMaxModelFiles) {
+    return fail(Errc::kInvalid, "more than " + std::to_string(content::kMaxModelFiles) +
+                                    " files in " + query.source);
+  }
+  files.push_back({std::move(*path), std::move(file), std::move(digest)});
+  return {};
+}
+
+Status OriginListing::finish() {
+  if (files.empty()) return fail(Errc::kNotFound, "no file that is wanted in " + source);
+  std::sort(files.begin(), files.end(),
+            [](const OriginEntry& a, const OriginEntry& b) { return a.path < b.path; });
+  return {};
 }
 
 bool sleep_unless(std::chrono::milliseconds pause, const CancelFlag& cancel) {

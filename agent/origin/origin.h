@@ -63,6 +63,13 @@ struct OriginListing {
   std::string source;  // pinned: for a branch its commit, for a tag its digest
   std::vector<OriginEntry> files;
   std::map<std::string, std::string> annotations;  // worth keeping in the manifest
+
+  // For those who fill it. Adds the file `name`, if the query wants it. Errors: invalid (it cannot
+  // be a file's name in a model, or there are too many).
+  Status add(const OriginQuery& query, std::string_view name, OriginFile file,
+             std::optional<content::Digest> digest = {});
+  // All are added: puts them in order. Errors: not_found if there is none.
+  Status finish();
 };
 
 // Set by another thread to end a read early with `cancelled`. A blocked read notices within a

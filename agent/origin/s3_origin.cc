@@ -238,21 +238,7 @@ OriginStatus S3Origin::list(const OriginQuery& query, OriginListing& found,
   auto take = [&](const S3Page::Object& object, std::string_view name) -> Status {
     // A folder that somebody made by hand is an empty object with a slash at its end.
     if (name.empty() || (name.ends_with('/') && object.size == 0)) return {};
-    if (!query.wants(name)) return {};
-    Result<content::RelativePath> path = content::RelativePath::parse(name);
-    if (!path) {
-      return fail(
-          path.error().with_context("an object's name cannot be a file's: leave it out "
-                                    "with --exclude"));
-    }
-    if (found.files.size() == content::kMaxModelFiles) {
-      return fail(Errc::kInvalid, "more than " + std::to_string(content::kMaxModelFiles) +
-                                      " objects below " + found.source);
-    }
-    found.files.push_back({std::move(*path),
-                           {s3_url(place->bucket, object.key), object.size, object.etag},
-                           std::nullopt});
-    return {};
+    return found.add(query, name, {s3_url(place->bucket, object.key), object.size, object.etag});
   };
   std::string token;
   for (int pages = 0;; ++pages) {
@@ -283,12 +269,7 @@ OriginStatus S3Origin::list(const OriginQuery& query, OriginListing& found,
       return probed;
     }
   }
-  if (found.files.empty()) {
-    return failed(Error(Errc::kNotFound, "nothing that is wanted lies below " + found.source));
-  }
-  std::sort(found.files.begin(), found.files.end(),
-            [](const OriginEntry& a, const OriginEntry& b) { return a.path < b.path; });
-  return {};
+  return {found.finish(), {}};
 }
 
 OriginStatus S3Origin::probe(const std::string& url, OriginFile& file, const CancelFlag& cancel) {
