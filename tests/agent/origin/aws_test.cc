@@ -88,8 +88,27 @@ TEST(AwsProfile, IsTheOneNamed) {
   EXPECT_EQ(parse_aws_profile(config, "x", "profile ")["region"], "b");
 }
 
+// STS's answer to AssumeRoleWithWebIdentity.
+ScriptedServer::Answer sts_answer(const std::string& access_key, const std::string& expiration) {
+  return {http_answer(
+      "200 OK", "",
+      "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">"
+      "<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>" +
+          access_key +
+          "</AccessKeyId><SecretAccessKey>B</SecretAccessKey>"
+          "<SessionToken>C</SessionToken><Expiration>" +
+          expiration +
+          "</Expiration></Credentials></AssumeRoleWithWebIdentityResult>"
+          "</AssumeRoleWithWebIdentityResponse>")};
+}
+
 class AwsCredentialChainTest : public OriginFixture {
  protected:
+  void use_web_identity(const ScriptedServer& sts, const std::string& token) {
+    set("AWS_WEB_IDENTITY_TOKEN_FILE", file("token", token));
+    set("AWS_ROLE_ARN", "arn:aws:iam::1:role/r");
+    set("AWS_ENDPOINT_URL_STS", sts.url(""));
+  }
   Result<std::optional<AwsCredentials>> get() {
     AwsCredentialChain chain(environment(), "eu-central-1", limits_, options());
     return chain.get(cancel_);
@@ -137,17 +156,9 @@ TEST_F(AwsCredentialChainTest, TheSharedFileHasProfiles) {
 TEST_F(AwsCredentialChainTest, AWebIdentityIsExchangedForCredentials) {
   ScriptedServer sts([](const std::string& head) {
     EXPECT_TRUE(head.starts_with("POST / ")) << head;
-    return ScriptedServer::Answer{http_answer(
-        "200 OK", "",
-        "<AssumeRoleWithWebIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">"
-        "<AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>A</AccessKeyId>"
-        "<SecretAccessKey>B</SecretAccessKey><SessionToken>C</SessionToken>"
-        "<Expiration>2199-01-01T00:00:00Z</Expiration></Credentials>"
-        "</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>")};
+    return sts_answer("A", "2199-01-01T00:00:00Z");
   });
-  set("AWS_WEB_IDENTITY_TOKEN_FILE", file("token", "jwt\n"));
-  set("AWS_ROLE_ARN", "arn:aws:iam::1:role/r");
-  set("AWS_ENDPOINT_URL_STS", sts.url(""));
+  use_web_identity(sts, "jwt\n");
   auto found = get();
   ASSERT_TRUE(found && *found) << found.error().str();
   EXPECT_EQ((*found)->session_token, "C");
@@ -156,17 +167,8 @@ TEST_F(AwsCredentialChainTest, AWebIdentityIsExchangedForCredentials) {
 }
 
 TEST_F(AwsCredentialChainTest, AnEndBeyondAllTimeIsNone) {
-  ScriptedServer sts([](const std::string&) {
-    return ScriptedServer::Answer{http_answer(
-        "200 OK", "",
-        "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>"
-        "<AccessKeyId>A</AccessKeyId><SecretAccessKey>B</SecretAccessKey>"
-        "<Expiration>9999-12-31T23:59:59Z</Expiration></Credentials>"
-        "</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>")};
-  });
-  set("AWS_WEB_IDENTITY_TOKEN_FILE", file("token", "jwt"));
-  set("AWS_ROLE_ARN", "arn:aws:iam::1:role/r");
-  set("AWS_ENDPOINT_URL_STS", sts.url(""));
+  ScriptedServer sts([](const std::string&) { return sts_answer("A", "9999-12-31T23:59:59Z"); });
+  use_web_identity(sts, "jwt");
   auto found = get();
   ASSERT_TRUE(found && *found) << found.error().str();
   EXPECT_FALSE((*found)->expires);
@@ -179,9 +181,7 @@ TEST_F(AwsCredentialChainTest, SaysWhatStsAnswered) {
                     "<ErrorResponse><Error><Code>ExpiredTokenException</Code>"
                     "<Message>Token expired</Message></Error></ErrorResponse>")};
   });
-  set("AWS_WEB_IDENTITY_TOKEN_FILE", file("token", "very-secret"));
-  set("AWS_ROLE_ARN", "arn:aws:iam::1:role/r");
-  set("AWS_ENDPOINT_URL_STS", sts.url(""));
+  use_web_identity(sts, "very-secret");
   auto found = get();
   ASSERT_FALSE(found);
   EXPECT_EQ(found.error().code(), Errc::kDenied);
@@ -213,19 +213,9 @@ TEST_F(AwsCredentialChainTest, AnInstanceKnowsItsRole) {
 TEST_F(AwsCredentialChainTest, WhatWasRefusedIsAskedForAgainAndTheRestIsKept) {
   std::atomic<int> asked{0};
   ScriptedServer sts([&](const std::string&) {
-    return ScriptedServer::Answer{http_answer(
-        "200 OK", "",
-        "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>"
-        "<AccessKeyId>A" +
-            std::to_string(++asked) +
-            "</AccessKeyId><SecretAccessKey>B"
-            "</SecretAccessKey><SessionToken>C</SessionToken><Expiration>2199-01-01T00:00:00Z"
-            "</Expiration></Credentials></AssumeRoleWithWebIdentityResult>"
-            "</AssumeRoleWithWebIdentityResponse>")};
+    return sts_answer("A" + std::to_string(++asked), "2199-01-01T00:00:00Z");
   });
-  set("AWS_WEB_IDENTITY_TOKEN_FILE", file("token", "jwt"));
-  set("AWS_ROLE_ARN", "arn:aws:iam::1:role/r");
-  set("AWS_ENDPOINT_URL_STS", sts.url(""));
+  use_web_identity(sts, "jwt");
   AwsCredentialChain chain(environment(), "", limits_, options());
   auto first = chain.get(cancel_);
   ASSERT_TRUE(first && *first);
