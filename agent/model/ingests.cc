@@ -276,7 +276,7 @@ Result<Ingests::Outcome> Ingests::store_file(Job& job, Outcome outcome) {
       return outcome;
     }
     const Error& why = imported.error();
-    if (why.code() == Errc::kCorrupt) return fail(changed_error());
+    if (why.code() == Errc::kCorrupt && !job.remote) return fail(changed_error());
     // A file with the same bytes is being stored at this moment.
     const bool in_the_making = why.code() == Errc::kConflict && i < kSameTries;
     // Space that an eviction gives comes a moment later, when nobody here has the file open any

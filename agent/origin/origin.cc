@@ -74,10 +74,16 @@ Status read_whole(Origin& origin, const OriginFile& file, const RetryPolicy& ret
   };
   while (done < file.size) {
     const std::uint64_t before = done;
-    ByteRange range{done, std::min(kWholeRange, file.size - done)};
+    const std::uint64_t most = file.version.empty() ? file.size : kWholeRange;
+    ByteRange range{done, std::min(most, file.size - done)};
     OriginStatus read = origin.read(file, range, count, cancel);
     if (read.status) continue;
     if (done != before) backoff.reset();
+    if (done != 0 && file.version.empty()) {
+      return fail(read.status.error().with_context(
+          "the origin tells no version of " + file.url +
+          ", so that it cannot be read on after a break: try again"));
+    }
     if (!worth_retrying(read.status.error().code())) return read.status;
     std::optional<std::chrono::milliseconds> pause = backoff.next(read.retry_after);
     if (!pause) return read.status;

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <thread>
 
+#include "agent/origin/http_origin.h"
 #include "agent/origin/http_range.h"
 #include "agent/origin/text.h"
 #include "tests/agent/origin/origin_fixture.h"
@@ -189,6 +190,48 @@ TEST_F(HttpClientTest, AProxyIsUsedForAllButThoseSpared) {
   EXPECT_EQ(get(own, direct.url("/")).text, "direct");
   // What is not allowed is not asked of a proxy either.
   EXPECT_FALSE(get(own, "http://evil.example/x").result.status);
+}
+
+// A server of one file of ten bytes that cuts its first answer off after four.
+class ReadWholeTest : public OriginFixture {
+ protected:
+  Status read(const std::string& version, std::string& got) {
+    ScriptedServer server([&](const std::string& head) {
+      const bool first = asked_++ == 0;
+      auto at = head.find("Range: bytes=");
+      const auto begin = std::stoul(head.substr(at + 13));
+      std::string body = std::string("0123456789").substr(begin);
+      std::string answer = http_answer(
+          "206 Partial Content",
+          "ETag: \"v1\"\r\nContent-Range: bytes " + std::to_string(begin) + "-9/10\r\n", body);
+      if (first) answer.resize(answer.size() - 6);
+      return ScriptedServer::Answer{answer, first, false};
+    });
+    HttpOrigin origin(client());
+    OriginSink take = [&](std::span<const std::byte> bytes) -> Status {
+      got.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+      return {};
+    };
+    return read_whole(origin, {server.url("/f"), 10, version}, options().retry, take, cancel_);
+  }
+  std::atomic<int> asked_{0};
+};
+
+TEST_F(ReadWholeTest, IsTakenUpWhereItBroke) {
+  std::string got;
+  Status status = read("\"v1\"", got);
+  ASSERT_TRUE(status) << status.error().str();
+  EXPECT_EQ(got, "0123456789");
+  EXPECT_EQ(asked_, 2);
+}
+
+TEST_F(ReadWholeTest, IsNotTakenUpWhereTheFileMayBeAnother) {
+  std::string got;
+  Status status = read("", got);
+  ASSERT_FALSE(status);
+  EXPECT_NE(status.error().message().find("tells no version"), std::string::npos);
+  EXPECT_EQ(got, "0123");
+  EXPECT_EQ(asked_, 1);
 }
 
 TEST(OriginLimits, SoManyRequestsToOneHostAtOnce) {
