@@ -80,8 +80,9 @@ void Downloads::Impl::remove_blob(BlobId id, Time now) {
 void Downloads::Impl::set_has_origin(BlobId id, bool has_origin, Time now) {
   advance(now);
   if (Blob* blob = find(id)) {
-    blob->has_origin = has_origin;
-    if (has_origin) blob->origin_backoff.succeeded();
+    if (!has_origin) return give_up_origin(id, *blob);
+    blob->has_origin = true;
+    blob->origin_backoff.succeeded();
   }
 }
 

@@ -254,6 +254,11 @@ class Downloads::Impl {
   void hedge_slow();
 
   // downloads_lease.cc
+  bool reads_origin(const Blob& blob) const {
+    return blob.has_origin && !blob.held && blob.origin_backoff.ready(now_);
+  }
+  std::uint64_t to_read_from_origins() const;
+  void give_up_origin(BlobId id, Blob& blob);
   void ask_leases();
   void ask_origin();
   void ask_rack();

@@ -158,6 +158,27 @@ void Downloads::Impl::ask_leases() {
   }
 }
 
+// Bytes under origin leases that can be read now: what waits for its origin to recover keeps no
+// other blob waiting.
+std::uint64_t Downloads::Impl::to_read_from_origins() const {
+  std::uint64_t bytes = 0;
+  for (BlobId id : active_) {
+    const Blob& blob = blobs_[id.value()];
+    if (reads_origin(blob)) bytes += blob.origin_lease.count() * blob.layout.piece_length();
+  }
+  return bytes;
+}
+
+// Nothing more is read of it from there: what this node was to read is another's now.
+void Downloads::Impl::give_up_origin(BlobId id, Blob& blob) {
+  blob.has_origin = false;
+  for (Held& held : leases()) {
+    if (held.blob != id || held.kind != LeaseKind::kOrigin) continue;
+    out_.push_back(ReleaseLease{held.kind, id, std::move(held.pieces)});
+    blob.origin_lease = RunSet(blob.layout);
+  }
+}
+
 // Asks for more to read from the origin when what we hold will soon be read and there are wanted
 // pieces that no peer has.
 void Downloads::Impl::ask_origin() {
@@ -165,17 +186,11 @@ void Downloads::Impl::ask_origin() {
       std::clamp(static_cast<std::uint64_t>(origin_.rate() * kOriginLeaseSeconds),
                  kFirstOriginLease / 2, kMostOriginLease);
   if (origin_.rate() == 0) amount = kFirstOriginLease;
-  std::uint64_t outstanding = 0;
-  for (BlobId id : active_) {
-    const Blob& blob = blobs_[id.value()];
-    outstanding += blob.origin_lease.count() * blob.layout.piece_length();
-  }
-  if (outstanding > amount / 2) return;
+  if (to_read_from_origins() > amount / 2) return;
 
   auto try_blob = [&](BlobId id) {
     Blob& blob = blobs_[id.value()];
-    if (!blob.tracked || !blob.has_origin || now_ < blob.origin_ask_at) return false;
-    if (!blob.origin_backoff.ready(now_) || blob.held) return false;
+    if (!blob.tracked || !reads_origin(blob) || now_ < blob.origin_ask_at) return false;
     std::uint32_t whole = 0;
     for (const RunSet& demand : blob.demand) whole = std::max(whole, demand.count());
     LeaseAsk ask{LeaseKind::kOrigin, id, amount, {}, false, false};
@@ -295,14 +310,10 @@ void Downloads::Impl::grant_by_rank() {
   std::uint64_t amount =
       std::clamp(static_cast<std::uint64_t>(origin_.rate() * kOriginLeaseSeconds),
                  kFirstOriginLease / 2, kMostOriginLease);
-  std::uint64_t outstanding = 0;
-  for (BlobId id : active_) {
-    const Blob& blob = blobs_[id.value()];
-    outstanding += blob.origin_lease.count() * blob.layout.piece_length();
-  }
+  std::uint64_t outstanding = to_read_from_origins();
   for (BlobId id : active_) {
     Blob& blob = blobs_[id.value()];
-    if (!blob.has_origin || blob.held || !blob.origin_backoff.ready(now_)) continue;
+    if (!reads_origin(blob)) continue;
     Duration quiet = now_ - std::max(tracker_lost_, blob.news);
     // At the start the tracker and the peers are only about to be found.
     if (!tracker_seen_) quiet -= options_.rank_step;

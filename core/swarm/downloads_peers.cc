@@ -209,7 +209,9 @@ void Downloads::Impl::request_ended(RequestId id, Outcome outcome, Duration retr
 void Downloads::Impl::blame(Blob& blob, Request& request, Outcome outcome, Duration retry) {
   if (outcome == Outcome::kLocal) return;
   if (request.source.is_origin()) {
-    if (outcome == Outcome::kChanged || outcome == Outcome::kCorrupt) blob.has_origin = false;
+    if (outcome == Outcome::kChanged || outcome == Outcome::kCorrupt) {
+      give_up_origin(request.blob, blob);
+    }
     blob.origin_backoff.failed(now_, random_, retry);
     return;
   }

@@ -315,8 +315,7 @@ bool Downloads::Impl::fill_origin() {
   bool any = false;
   for (BlobId id : active_) {
     Blob& blob = blobs_[id.value()];
-    if (blob.origin_lease.count() == 0 || blob.held || !blob.has_origin) continue;
-    if (!blob.origin_backoff.ready(now_)) continue;
+    if (blob.origin_lease.count() == 0 || !reads_origin(blob)) continue;
     for (std::uint32_t word = 0; word < blob.words; ++word) {
       for (;;) {
         if (origin_bulk_ >= options_.pipeline || !origin_.has_room()) return any;

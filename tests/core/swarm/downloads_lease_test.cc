@@ -60,6 +60,50 @@ TEST(Downloads, ARefusedLeaseIsAskedForAgainAfterTheRetryTime) {
   EXPECT_EQ(agent.asked.size(), 1u);
 }
 
+// What cannot be read now, because the origin's file is another one or the origin backs off, is not
+// counted as work at hand: the other blobs go on.
+TEST(Downloads, ABlobWithoutAReadableOriginKeepsNoOtherWaiting) {
+  constexpr BlobId kOther{1};
+  for (Outcome outcome : {Outcome::kCorrupt, Outcome::kChanged, Outcome::kDisconnected}) {
+    Agent agent(64 * kMiB);
+    agent.downloads.add_blob(kOther, agent.layout, 78, PieceSet(agent.layout.piece_count()), true,
+                             agent.now);
+    agent.downloads.tracker_up(agent.now);
+    agent.want_all();
+    agent.downloads.want(kOther, agent.layout.all_pieces(), Class::kPrefetch, kNever, agent.now);
+    agent.decide();
+    ASSERT_EQ(agent.asked.size(), 1u);
+    ASSERT_EQ(agent.asked[0].blob, kBlob);
+    PieceRange all = agent.layout.all_pieces();
+    agent.downloads.lease_granted(LeaseKind::kOrigin, kBlob, {&all, 1}, agent.now);
+    auto started = agent.decide_after(milliseconds(5));
+    ASSERT_FALSE(started.empty());
+    ASSERT_TRUE(agent.asked.empty()) << "enough to read";
+    for (const StartRequest& request : started) agent.end(request, outcome, seconds(5));
+    agent.decide_after(milliseconds(100));
+    ASSERT_EQ(agent.asked.size(), 1u);
+    EXPECT_EQ(agent.asked[0].blob, kOther);
+  }
+}
+
+TEST(Downloads, WhatIsNotReadFromAChangedOriginIsGivenBack) {
+  Agent agent(64 * kMiB);
+  agent.downloads.tracker_up(agent.now);
+  agent.want_all();
+  agent.decide();
+  PieceRange lease{PieceIndex(0), 64};
+  agent.downloads.lease_granted(LeaseKind::kOrigin, kBlob, {&lease, 1}, agent.now);
+  agent.decide();
+  agent.downloads.set_has_origin(kBlob, false, agent.now);
+  agent.decide();
+  EXPECT_TRUE(agent.downloads.leases().empty());
+  auto release = std::find_if(agent.last.begin(), agent.last.end(), [](const Action& action) {
+    return std::holds_alternative<ReleaseLease>(action);
+  });
+  ASSERT_NE(release, agent.last.end());
+  EXPECT_EQ(std::get<ReleaseLease>(*release).pieces, std::vector<PieceRange>{lease});
+}
+
 TEST(Downloads, PiecesEnterARackOnlyUnderARackLease) {
   Agent agent(64 * kMiB);
   agent.downloads.tracker_up(agent.now);
