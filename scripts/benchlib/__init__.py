@@ -4,7 +4,7 @@ report     medians with their spread, tables for people, one JSON object for pro
 processes  start programs, wait for them, count what they cost, end them whatever happens
 network    nodes in network namespaces behind links of a given rate
 nginx      an HTTP server whose configuration is written here
-memory     memory that the hypervisor does not take away between two runs
+memory     files in memory, and memory that the hypervisor does not take away between two runs
 
 A benchmark is a program in scripts/bench.d whose first comment or docstring line says what it measures:
 
@@ -17,13 +17,14 @@ A benchmark is a program in scripts/bench.d whose first comment or docstring lin
         run_benchmark(__doc__, measure)
 """
 
-from benchlib.memory import steady_memory
+from benchlib.memory import available_memory, memory_files, steady_memory
 from benchlib.network import Network
 from benchlib.nginx import Nginx
 from benchlib.processes import Process, Supervisor, cpu_seconds, free_ports, rss_anon, wait_until
 from benchlib.report import (BenchFailure, Summary, format_rate, machine, parse_rate, print_machine,
                              print_table, run_benchmark, summarize)
 
-__all__ = ["BenchFailure", "Network", "Nginx", "Process", "Summary", "Supervisor", "cpu_seconds",
-           "format_rate", "free_ports", "machine", "parse_rate", "print_machine", "print_table",
-           "rss_anon", "run_benchmark", "steady_memory", "summarize", "wait_until"]
+__all__ = ["BenchFailure", "Network", "Nginx", "Process", "Summary", "Supervisor",
+           "available_memory", "cpu_seconds", "format_rate", "free_ports", "machine",
+           "memory_files", "parse_rate", "print_machine", "print_table", "rss_anon",
+           "run_benchmark", "steady_memory", "summarize", "wait_until"]

@@ -1,12 +1,43 @@
-"""Memory that stays this machine's own while something is measured."""
+"""Files in memory to measure with, and memory that stays this machine's own meanwhile."""
 
 import contextlib
+import glob
 import os
+import shutil
+import subprocess
+import tempfile
 
 # Free pages of at least this order (2^N pages) are told to the hypervisor, which takes them away.
 _ORDER = "/sys/module/page_reporting/parameters/page_reporting_order"
 _ABOVE_ALL = "11"
 _STEP = 64 << 20
+
+
+def available_memory():
+    """Bytes that programs could take now (proc(5): MemAvailable)."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        values = dict(line.split(":") for line in file)
+    return int(values["MemAvailable"].split()[0]) << 10
+
+
+@contextlib.contextmanager
+def memory_files(name, options):
+    """The path of a file system in memory of its own, mounted with `options` (tmpfs(5)), until the block ends.
+
+    What an earlier run left behind, killed before it could unmount, goes first. Needs root.
+    """
+    prefix = os.path.join(tempfile.gettempdir(), f"shoal-{name}-")
+    for leftover in glob.glob(f"{glob.escape(prefix)}*"):
+        if not os.path.exists(f"/proc/{leftover[len(prefix):].split('-')[0]}"):
+            subprocess.run(["umount", leftover], check=False, stderr=subprocess.DEVNULL)
+            shutil.rmtree(leftover, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, f"shoal-{name}", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+        os.rmdir(folder)
 
 
 @contextlib.contextmanager
