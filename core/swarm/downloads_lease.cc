@@ -47,7 +47,9 @@ void Downloads::Impl::lease_granted(LeaseKind kind, BlobId id,
     rack_ask_open_ = false;
     rack_ask_at_ = now_ + kRackPause;
   }
-  if (!blob) {
+  // While the answer was on its way the blob was removed or its origin given up: nothing is going
+  // to be read here, and held it would keep the others from reading it.
+  if (!blob || (kind == LeaseKind::kOrigin && !blob->has_origin)) {
     out_.push_back(ReleaseLease{kind, id, {pieces.begin(), pieces.end()}});
     return;
   }

@@ -22,6 +22,16 @@ void all_is_in_another_rack(Agent& agent) {
   agent.downloads.peer_has_all(PeerId(1), kBlob, agent.now);
 }
 
+// What the last decision gave back.
+std::vector<PieceRange> given_back(const Agent& agent) {
+  std::vector<PieceRange> pieces;
+  for (const Action& action : agent.last) {
+    const auto* release = std::get_if<ReleaseLease>(&action);
+    if (release) pieces.insert(pieces.end(), release->pieces.begin(), release->pieces.end());
+  }
+  return pieces;
+}
+
 TEST(Downloads, ReadsTheOriginOnlyUnderALease) {
   Agent agent(64 * kMiB);
   agent.downloads.tracker_up(agent.now);
@@ -97,11 +107,25 @@ TEST(Downloads, WhatIsNotReadFromAChangedOriginIsGivenBack) {
   agent.downloads.set_has_origin(kBlob, false, agent.now);
   agent.decide();
   EXPECT_TRUE(agent.downloads.leases().empty());
-  auto release = std::find_if(agent.last.begin(), agent.last.end(), [](const Action& action) {
-    return std::holds_alternative<ReleaseLease>(action);
-  });
-  ASSERT_NE(release, agent.last.end());
-  EXPECT_EQ(std::get<ReleaseLease>(*release).pieces, std::vector<PieceRange>{lease});
+  EXPECT_EQ(given_back(agent), std::vector<PieceRange>{lease});
+}
+
+TEST(Downloads, AGrantThatComesAfterTheOriginWasGivenUpIsGivenBack) {
+  Agent agent(64 * kMiB);
+  agent.downloads.tracker_up(agent.now);
+  agent.want_all();
+  agent.decide();
+  ASSERT_EQ(agent.asked.size(), 1u);
+  agent.downloads.set_has_origin(kBlob, false, agent.now);
+  PieceRange lease{PieceIndex(0), 64};
+  agent.downloads.lease_granted(LeaseKind::kOrigin, kBlob, {&lease, 1}, agent.now);
+  EXPECT_TRUE(agent.decide().empty());
+  EXPECT_TRUE(agent.downloads.leases().empty());
+  EXPECT_EQ(given_back(agent), std::vector<PieceRange>{lease});
+  // Once it can be read again it is asked for again.
+  agent.downloads.set_has_origin(kBlob, true, agent.now);
+  agent.decide_after(milliseconds(50));
+  EXPECT_EQ(agent.asked.size(), 1u);
 }
 
 TEST(Downloads, PiecesEnterARackOnlyUnderARackLease) {
