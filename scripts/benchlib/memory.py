@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import tempfile
 
+from benchlib.report import BenchFailure
+
 # Free pages of at least this order (2^N pages) are told to the hypervisor, which takes them away.
 _ORDER = "/sys/module/page_reporting/parameters/page_reporting_order"
 _ABOVE_ALL = "11"
@@ -24,7 +26,8 @@ def available_memory():
 def memory_files(name, options):
     """The path of a file system in memory of its own, mounted with `options` (tmpfs(5)), until the block ends.
 
-    What an earlier run left behind, killed before it could unmount, goes first. Needs root.
+    What an earlier run left behind, killed before it could unmount, goes first. Needs root: BenchFailure if it
+    cannot be mounted.
     """
     prefix = os.path.join(tempfile.gettempdir(), f"shoal-{name}-")
     for leftover in glob.glob(f"{glob.escape(prefix)}*"):
@@ -32,7 +35,13 @@ def memory_files(name, options):
             subprocess.run(["umount", leftover], check=False, stderr=subprocess.DEVNULL)
             shutil.rmtree(leftover, ignore_errors=True)
     folder = tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, f"shoal-{name}", folder], check=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, f"shoal-{name}", folder], check=False,
+                             capture_output=True, text=True)
+    if mounted.returncode != 0:
+        os.rmdir(folder)
+        why = mounted.stderr.partition("\n")[0]
+        raise BenchFailure(f"no file system in memory could be mounted with '{options}' ({why}): run this as root, "
+                           f"and in a container that may mount")
     try:
         yield folder
     finally:
@@ -46,7 +55,8 @@ def steady_memory(size, folder="/dev/shm"):
 
     A virtual machine may give free memory back to its hypervisor, page by page; who touches it next pays for
     faults there, up to ten times what the write itself costs. In a benchmark that would be whoever comes first.
-    Needs root for the second half; without the setting, or without root, memory is touched once and no more.
+    Only root can tell it not to. Without root, or where there is no such setting, memory is touched once and may be
+    taken away again.
     """
     before = None
     with contextlib.suppress(OSError), open(_ORDER, "r+", encoding="ascii") as order:

@@ -1,47 +1,13 @@
 """A server with the Hugging Face Hub's paths and headers, and another one where it keeps large files."""
 
 import hashlib
-import http.server
 import json
 import re
 import threading
 
+from loopback_server import LoopbackServer
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-class _Server:
-    def __init__(self, answer):
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *args):
-                pass
-
-            def do_GET(self):
-                answer(self)
-
-            def reply(self, status, headers, body=b""):
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self._http.block_on_close = False
-        self.port = self._http.server_address[1]
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._http.shutdown()
-        self._http.server_close()
-        self._thread.join(10)
 
 
 class HubServer:
@@ -57,8 +23,8 @@ class HubServer:
         self.declared = {}  # path: the bytes whose digest the listing tells instead
         self.seen = []
         self._lock = threading.Lock()
-        self._hub = _Server(self._answer_hub)
-        self._store = _Server(self._answer_store)
+        self._hub = LoopbackServer(self._answer_hub)
+        self._store = LoopbackServer(self._answer_store)
         self.url = f"http://127.0.0.1:{self._hub.port}"
         # Another host by its name, though the same machine.
         self._store_url = f"http://localhost:{self._store.port}"

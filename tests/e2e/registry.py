@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import urllib.error
+import urllib.parse
 import urllib.request
 
 from token_server import ISSUER, SERVICE
@@ -38,9 +39,7 @@ class Registry:
         self.process.wait_for_port(port)
 
     def _call(self, method, repository, target, body=b"", headers=None):
-        if not target.startswith("http"):
-            target = f"/v2/{repository}/{target}"
-        url = target if target.startswith("http") else f"http://{self.address}{target}"
+        url = urllib.parse.urljoin(f"http://{self.address}/v2/{repository}/", target)
         request = urllib.request.Request(url, data=body, method=method, headers=headers or {})
         if self.login:
             token = base64.b64encode(self.login.encode()).decode()

@@ -75,7 +75,8 @@ class S3OriginTest(FleetCase):
                              lambda: nodes["n1"].run("status", "m/s:5", "--explain",
                                                      check=False).stdout,
                              lambda said: "does not match its hash" in said
-                             and re.search(r"config\.json .* pieces 1 of 1", said), 30)
+                             and re.search(r"config\.json .* pieces 1 of 1", said)
+                             and re.search(r"sub/with spaces\+plus\.bin .* pieces 2 of 2", said), 30)
         # Nothing of the new object was kept.
         self.assertRegex(told, r"model\.safetensors .* pieces 0 of 107")
 

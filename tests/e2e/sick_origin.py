@@ -1,17 +1,19 @@
 """An HTTP origin that is well until a test gives it a fault."""
 
 import hashlib
-import http.server
 import re
 import socket
 import struct
 import threading
 import time
 
+from loopback_server import LoopbackServer
+
 _CHUNK = 16 * 1024
+_NO = b"no\n"
 
 
-class SickOrigin:
+class SickOrigin(LoopbackServer):
     """Serves `files` ({"/model/w.bin": bytes}) by ranges, with ETags. Ends with its ExitStack.
 
     Set a fault at any time; None (or False) heals it:
@@ -25,6 +27,8 @@ class SickOrigin:
     """
 
     def __init__(self, files):
+        super().__init__(self._get)
+        self.url = f"http://127.0.0.1:{self.port}"
         self.files = {path: (data, self._etag(data, 0)) for path, data in files.items()}
         self.status = None
         self.reset_after = None
@@ -37,32 +41,10 @@ class SickOrigin:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._connections = set()
-        origin = self
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *args):
-                pass
-
-            def do_GET(self):
-                origin._get(self)
-
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
+    def __exit__(self, *args):
         self._stop.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(10)
+        super().__exit__(*args)
 
     @staticmethod
     def _etag(data, change):
@@ -101,17 +83,17 @@ class SickOrigin:
     def _answer(self, handler):
         if self.status is not None:
             code, fields = self.status
-            return self._short(handler, code, fields)
+            return handler.reply(code, fields, _NO)
         if handler.path not in self.files:
-            return self._short(handler, 404, {})
+            return handler.reply(404, {}, _NO)
         data, etag = self.files[handler.path]
         if not self.no_etag and handler.headers.get("If-Match", etag) != etag:
-            return self._short(handler, 412, {})
+            return handler.reply(412, {}, _NO)
         span = re.fullmatch(r"bytes=(\d+)-(\d+)", handler.headers.get("Range", ""))
         if span and not self.ignore_range:
             first, last = int(span.group(1)), min(int(span.group(2)), len(data) - 1)
             if first > last:
-                return self._short(handler, 416, {"Content-Range": f"bytes */{len(data)}"})
+                return handler.reply(416, {"Content-Range": f"bytes */{len(data)}"}, _NO)
             handler.send_response(206)
             handler.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
             data = data[first:last + 1]
@@ -122,16 +104,6 @@ class SickOrigin:
         handler.send_header("Content-Length", str(len(data)))
         handler.end_headers()
         self._body(handler, data)
-
-    @staticmethod
-    def _short(handler, code, fields):
-        body = b"no\n"
-        handler.send_response(code)
-        for name, value in fields.items():
-            handler.send_header(name, value)
-        handler.send_header("Content-Length", str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
 
     def _body(self, handler, data):
         done = 0

@@ -13,6 +13,7 @@ import textwrap
 import time
 import unittest
 import urllib.request
+from unittest import mock
 
 SCRIPTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts")
 sys.path.insert(0, SCRIPTS)
@@ -20,6 +21,7 @@ import benchlib  # noqa: E402
 from benchlib import BenchFailure, Nginx, Supervisor  # noqa: E402
 
 SPIN = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass\n"
+NEEDS_ROOT = unittest.skipUnless(os.geteuid() == 0, "only root may mount")
 
 
 def run_script(text, *args):
@@ -175,6 +177,53 @@ class ProcessTest(unittest.TestCase):
         with urllib.request.urlopen(request, timeout=10) as answer:
             self.assertEqual(answer.read(), b"\1\2\3")
         benchlib.wait_until("logged", lambda: server.sent_body_bytes() == 10243, 10)
+
+
+class MemoryFilesTest(unittest.TestCase):
+    """Under a temporary folder of their own, so that benchmarks that run meanwhile are not met."""
+
+    def setUp(self):
+        self.folder = self.enterContext(tempfile.TemporaryDirectory())
+        self.enterContext(mock.patch("tempfile.tempdir", self.folder))
+
+    def left(self):
+        return sorted(os.listdir(self.folder))
+
+    def test_what_cannot_be_mounted_says_what_to_do_and_leaves_nothing(self):
+        with self.assertRaisesRegex(BenchFailure, "size=nonsense.*root"):
+            with benchlib.memory_files("x", "size=nonsense"):
+                self.fail("mounted")
+        self.assertEqual(self.left(), [])
+
+    @NEEDS_ROOT
+    def test_it_is_a_file_system_of_its_own_until_the_block_ends(self):
+        with self.assertRaisesRegex(ValueError, "the block"):
+            with benchlib.memory_files("x", "size=1M") as folder:
+                self.assertTrue(os.path.ismount(folder))
+                with open(os.path.join(folder, "f"), "wb") as file:
+                    file.write(b"x")
+                size = os.statvfs(folder)
+                self.assertEqual(size.f_blocks * size.f_frsize, 1 << 20)
+                raise ValueError("the block fails")
+        self.assertEqual(self.left(), [])
+
+    @NEEDS_ROOT
+    def test_what_a_killed_run_left_is_removed_and_what_a_live_one_uses_is_not(self):
+        def folder_of(pid):
+            path = os.path.join(self.folder, f"shoal-x-{pid}-abc")
+            os.mkdir(path)
+            subprocess.run(["mount", "-t", "tmpfs", "x", path], check=True)
+            self.addCleanup(subprocess.run, ["umount", path], check=False, stderr=subprocess.DEVNULL)
+            with open(os.path.join(path, "f"), "wb") as file:
+                file.write(b"x")
+            return path
+
+        ended = subprocess.Popen([sys.executable, "-c", ""])
+        ended.wait(20)
+        dead, alive = folder_of(ended.pid), folder_of(os.getpid())
+        with benchlib.memory_files("x", "size=1M"):
+            self.assertFalse(os.path.exists(dead))
+            self.assertTrue(os.path.exists(os.path.join(alive, "f")))
 
 
 if __name__ == "__main__":
