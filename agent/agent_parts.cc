@@ -271,13 +271,11 @@ Task<void> AgentParts::repair(content::Digest digest) {
   auto blob = co_await pool_.run(work);
   if (!blob || stop_.is_set()) co_return;
   log::info("fetching lost pieces again", {{"digest", digest.str()}});
-  std::vector<std::string> urls;
-  if (auto origins = co_await catalogue_.origins(digest, Deadline::after(milliseconds(5'000)))) {
-    for (const api::Origin& origin : *origins) urls.push_back(origin.url);
-  }
+  // Without an answer the peers have to do.
+  auto origins = co_await catalogue_.origins(digest, Deadline::after(milliseconds(5'000)));
   if (stop_.is_set()) co_return;
   inventory_.wanted(digest, (*blob)->layout().size(), true);
-  fetcher_.add(*blob, std::move(urls), "");
+  fetcher_.add(*blob, origins.value_or(std::vector<api::Origin>()), "");
   fetcher_.want(digest, (*blob)->layout().all_pieces(), swarm::Class::kPrefetch, swarm::kNever);
 }
 

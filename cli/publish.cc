@@ -325,8 +325,12 @@ class Publish final : public Verb {
       const PublishSource::File& file = (*source)->files()[i];
       const IngestState& state = ingestion.states()[i];
       files.push_back({file.path, state.digest, state.size, state.pieces_root, std::string()});
-      std::string url = origin_ ? *origin_ + http::percent_encode_path(file.path.str()) : file.url;
-      if (!url.empty()) request.origins.push_back({state.digest, std::move(url)});
+      if (origin_) {
+        request.origins.push_back(
+            {state.digest, *origin_ + http::percent_encode_path(file.path.str())});
+      } else if (!file.url.empty()) {
+        request.origins.push_back({state.digest, file.url, file.version});
+      }
     }
     Result<content::ModelDocuments> documents =
         content::make_model(title_of(*reference), std::move(files), ours ? std::nullopt : origin_,

@@ -10,7 +10,7 @@ class LocalSource final : public PublishSource {
  public:
   explicit LocalSource(SourceTree tree) : tree_(std::move(tree)) {
     for (const SourceFile& file : tree_.files()) {
-      files_.push_back({file.path, file.stamp.size, std::string()});
+      files_.push_back({file.path, file.stamp.size});
     }
   }
 
@@ -33,7 +33,7 @@ class LocalSource final : public PublishSource {
 class RemoteSource final : public PublishSource {
  public:
   void add(content::RelativePath path, agent_client::OriginFile file) {
-    files_.push_back({std::move(path), file.size, file.url});
+    files_.push_back({std::move(path), file.size, file.url, file.version});
     remote_.push_back(std::move(file));
   }
 

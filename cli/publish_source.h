@@ -22,7 +22,8 @@ class PublishSource {
   struct File {
     content::RelativePath path;
     std::uint64_t size = 0;
-    std::string url;  // at its origin; empty: it has none
+    std::string url = {};      // at its origin; empty: it has none
+    std::string version = {};  // which is read there; empty: the origin tells none
   };
   // The agent's job that reads one file.
   struct Job {

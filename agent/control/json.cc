@@ -150,6 +150,9 @@ Result<std::vector<BlobOrigins>> origins_field(const Json& object, const std::st
       return fail(Errc::kInvalid,
                   "origins: '" + origin.url + "' is no http, https, s3, hf, oci or file URL");
     }
+    // Of a directory each node sees inodes and times of its own mount.
+    std::string version = text_field(entry, "version");
+    if (origin.kind != "dir" && version.size() <= api::kMaxEtag) origin.etag = std::move(version);
     // Files with the same bytes: a few places are enough to read them at.
     std::vector<api::Origin>& places = by_blob[*blob];
     if (places.size() < api::kMaxOrigins) places.push_back(std::move(origin));

@@ -28,8 +28,9 @@ Result<Json> parse_json(std::string_view text);
 std::string text_field(const Json& object, const char* name);
 
 using BlobOrigins = std::pair<content::Digest, std::vector<api::Origin>>;
-// "origins":[{"blob","url"}], grouped by blob, for the nodes that "origin_nodes" says: "all" or
-// absent, "publisher" (which is `self`), ids or labels. Errors: invalid.
+// "origins":[{"blob","url","version"}], grouped by blob, for the nodes that "origin_nodes" says:
+// "all" or absent, "publisher" (which is `self`), ids or labels. A version becomes the origin's
+// etag where other nodes would see it too. Errors: invalid.
 Result<std::vector<BlobOrigins>> origins_field(const Json& object, const std::string& self);
 
 // The body of POST /v1/listings, and its answer. Errors: invalid.

@@ -389,14 +389,12 @@ Task<http::Response> LocalApi::post_want(Request request) {
     if (!pieces.empty()) record.pieces.push_back(pieces);
   }
   if (!(*blob)->complete() && !parts_.fetcher.contains(want->digest)) {
-    std::vector<std::string> urls;
+    // Without an answer the peers have to do.
     auto origins =
         co_await parts_.catalogue.origins(want->digest, Deadline::after(milliseconds(500)));
-    if (origins) {
-      for (const api::Origin& origin : *origins) urls.push_back(origin.url);
-    }
     parts_.inventory.wanted(want->digest, layout.size(), true);
-    parts_.fetcher.add(*blob, std::move(urls), std::string(request.pull_id()));
+    parts_.fetcher.add(*blob, origins.value_or(std::vector<api::Origin>()),
+                       std::string(request.pull_id()));
   }
   connections_[request.peer.connection].wants[want->digest] = std::move(record);
   refresh_wants(want->digest);

@@ -402,10 +402,8 @@ Task<Status> Pulls::begin_part(Pull* pull, content::Digest digest) {
     }
   }
   pull->doing.clear();
-  std::vector<std::string> urls;
-  if (auto origins = co_await catalogue_.origins(digest, Deadline::after(kCallTimeout))) {
-    for (const api::Origin& origin : *origins) urls.push_back(origin.url);
-  }
+  // Without an answer the peers have to do.
+  auto origins = co_await catalogue_.origins(digest, Deadline::after(kCallTimeout));
   if (pull->stop.is_set() || stop_.is_set()) co_return fail(Errc::kCancelled, "cancelled");
   inventory_.set(*blob);
   const content::BlobLayout layout = blob->layout();
@@ -425,7 +423,7 @@ Task<Status> Pulls::begin_part(Pull* pull, content::Digest digest) {
     blob_arrived(digest);
     co_return Status{};
   }
-  fetcher_.add(blob, std::move(urls), pull->view.id);
+  fetcher_.add(blob, origins.value_or(std::vector<api::Origin>()), pull->view.id);
   fetcher_.want(digest, layout.all_pieces(), pull->cls, swarm::kNever);
   changed(*pull);
   co_return Status{};

@@ -97,7 +97,7 @@ class RangeRead {
     // Of what was pinned, or of the size it had, there is nothing any more.
     if (status == 416 || (status == 412 && !wanted_.empty())) {
       return {fail(Errc::kConflict, host_of(answer_.head) + " answered " + std::to_string(status) +
-                                        ": the file is no longer the one published"),
+                                        ": the file is another one now"),
               {}};
     }
     return file_.error ? file_.error(answer_) : http_error(answer_.head);
@@ -118,8 +118,9 @@ class RangeRead {
     if (wanted_.empty()) return {};
     std::string version = file_.version(heads.head, heads.first);
     if (version != wanted_) {
-      return fail(Errc::kConflict, "the file changed at " + host_of(heads.head) + " (it was " +
-                                       wanted_ + ", now " + version + ")");
+      return fail(Errc::kConflict, host_of(heads.head) + " has " +
+                                       (version.empty() ? "no version" : "the version " + version) +
+                                       " of the file, not " + wanted_);
     }
     return {};
   }

@@ -45,6 +45,12 @@ Outcome outcome_of(Errc code) {
 
 }  // namespace
 
+std::string changed_text(std::string_view found) {
+  return "the origin changed since it was published: publish it again, or put back what was there "
+         "(" +
+         std::string(found) + ")";
+}
+
 OriginReader::OriginReader(Executor control, Find find, std::size_t threads, Report report)
     : find_(std::move(find)),
       report_(std::move(report)),
@@ -55,11 +61,30 @@ OriginReader::~OriginReader() = default;
 
 bool OriginReader::can_read(const std::string& url) const { return find_(url) != nullptr; }
 
+bool OriginReader::expect(const store::Blob& blob, const std::string& url,
+                          const std::string& published) {
+  if (published.empty()) return false;
+  std::lock_guard lock(mutex_);
+  Known& known = files_[{blob.digest(), url}];
+  if (known.published == published) return false;
+  known = {published, OriginFile{url, blob.layout().size(), published}};
+  return true;
+}
+
 void OriginReader::fetch(Transfer transfer, std::string url) {
   auto cancel = std::make_shared<CancelFlag>(false);
   swarm::RequestId id = transfer.id;
   running_[id] = cancel;
-  tasks_.spawn("read", run(std::move(transfer), std::move(url), cancel),
+  // As it is now: a transfer that waits for a thread while a change is found must not take what it
+  // then finds.
+  Known known;
+  {
+    std::lock_guard lock(mutex_);
+    if (auto it = files_.find({transfer.blob->digest(), url}); it != files_.end()) {
+      known = it->second;
+    }
+  }
+  tasks_.spawn("read", run(std::move(transfer), std::move(url), std::move(known), cancel),
                [cancel] { cancel->store(true); });
 }
 
@@ -67,11 +92,11 @@ void OriginReader::cancel(swarm::RequestId id) {
   if (auto it = running_.find(id); it != running_.end()) it->second->store(true);
 }
 
-Task<void> OriginReader::run(Transfer transfer, std::string url,
+Task<void> OriginReader::run(Transfer transfer, std::string url, Known known,
                              std::shared_ptr<CancelFlag> cancel) {
   swarm::RequestId id = transfer.id;
-  auto job = [this, transfer = std::move(transfer), url, cancel]() {
-    return read(transfer, url, *cancel);
+  auto job = [this, transfer = std::move(transfer), url, known = std::move(known), cancel]() {
+    return read(transfer, url, known, *cancel);
   };
   Result<TransferEvent> ended = co_await pool_.run(job);
   running_.erase(id);
@@ -87,15 +112,14 @@ Task<void> OriginReader::run(Transfer transfer, std::string url,
 }
 
 OriginStatus OriginReader::pin(Origin& origin, const store::Blob& blob, const std::string& url,
-                               OriginFile& file, const CancelFlag& cancel) {
+                               Known& known, const CancelFlag& cancel) {
   const std::uint64_t size = blob.layout().size();
   {
     std::lock_guard lock(mutex_);
-    if (auto it = files_.find({blob.digest(), url}); it != files_.end()) {
-      file = it->second;
-      return {};
-    }
+    if (auto it = files_.find({blob.digest(), url}); it != files_.end()) known = it->second;
+    if (known.file) return {};
   }
+  OriginFile file;
   OriginStatus probed = origin.probe(url, file, cancel);
   if (!probed.status) return probed;
   if (file.size != size) {
@@ -104,25 +128,32 @@ OriginStatus OriginReader::pin(Origin& origin, const store::Blob& blob, const st
             {}};
   }
   std::lock_guard lock(mutex_);
-  file =
-      files_.try_emplace({blob.digest(), url}, file).first->second;  // another was first, perhaps
+  Known& shared = files_[{blob.digest(), url}];
+  if (!shared.file) shared.file = std::move(file);  // else another was first
+  known = shared;
   return {};
 }
 
-TransferEvent OriginReader::read(const Transfer& transfer, const std::string& url,
+TransferEvent OriginReader::read(const Transfer& transfer, const std::string& url, Known known,
                                  const CancelFlag& cancel) {
   TransferEvent ended;
-  auto end_with = [&ended](const OriginStatus& result) {
-    ended.outcome = outcome_of(result.status.error().code());
+  auto end_with = [&](const OriginStatus& result) {
+    const Error& why = result.status.error();
+    ended.outcome = outcome_of(why.code());
     ended.retry_after = result.retry_after;
-    ended.detail = result.status.error().str();
+    // Of a version that was published wrong bytes are no change.
+    const bool other = known.file && known.file->version != known.published;
+    const bool changed = why.code() == Errc::kConflict ||
+                         (why.code() == Errc::kCorrupt && other && !known.published.empty());
+    ended.detail = changed ? changed_text(why.message()) : why.str();
     return ended;
   };
   Origin* origin = find_(url);
   SHOAL_CHECK(origin != nullptr, "no origin for " + url);
-  OriginFile file;
-  OriginStatus pinned = pin(*origin, *transfer.blob, url, file, cancel);
-  if (!pinned.status) return end_with(pinned);
+  if (!known.file) {
+    OriginStatus pinned = pin(*origin, *transfer.blob, url, known, cancel);
+    if (!pinned.status) return end_with(pinned);
+  }
 
   ReceiveBuffer memory;
   RangeReceiver receiver(transfer.blob, transfer.pieces, memory);
@@ -159,7 +190,7 @@ TransferEvent OriginReader::read(const Transfer& transfer, const std::string& ur
     return {};
   };
   ByteRange range = transfer.blob->layout().range_of(transfer.pieces);
-  OriginStatus result = origin->read(file, range, take, cancel);
+  OriginStatus result = origin->read(*known.file, range, take, cancel);
   if (!result.status) return end_with(result);
   ended.outcome = Outcome::kFinished;
   return ended;
@@ -169,13 +200,19 @@ std::optional<std::string> OriginReader::version(const content::Digest& blob,
                                                  const std::string& url) const {
   std::lock_guard lock(mutex_);
   auto it = files_.find({blob, url});
-  if (it == files_.end()) return std::nullopt;
-  return it->second.version;
+  if (it == files_.end() || !it->second.file) return std::nullopt;
+  return it->second.file->version;
 }
 
 void OriginReader::forget(const content::Digest& blob, const std::string& url) {
   std::lock_guard lock(mutex_);
-  files_.erase({blob, url});
+  auto it = files_.find({blob, url});
+  if (it == files_.end()) return;
+  if (it->second.published.empty()) {
+    files_.erase(it);
+  } else {
+    it->second.file.reset();
+  }
 }
 
 Task<void> OriginReader::stop() {

@@ -4,6 +4,7 @@
 #include <boost/asio/post.hpp>
 #include <utility>
 
+#include "core/api/limits.h"
 #include "core/base/check.h"
 #include "core/base/log.h"
 #include "core/base/metrics.h"
@@ -21,7 +22,6 @@ constexpr std::chrono::seconds kHoldTime{5};
 // then after twice as long each time, up to the second: its operator may put the file back.
 constexpr milliseconds kChangedRetry{5'000};
 constexpr milliseconds kChangedRetryMost{300'000};
-constexpr std::size_t kMaxEtag = 256;  // of the tracker's API
 
 swarm::Time now() { return std::chrono::steady_clock::now(); }
 
@@ -74,17 +74,31 @@ Task<void> Fetcher::stop() {
 // --- Blobs and demand
 // ------------------------------------------------------------------------------
 
-void Fetcher::add(std::shared_ptr<store::Blob> blob, std::vector<std::string> origins,
+void Fetcher::add(std::shared_ptr<store::Blob> blob, const std::vector<api::Origin>& origins,
                   std::string pull_id) {
   assert_owner_thread();
   const content::Digest digest = blob->digest();
-  std::erase_if(origins, [this](const std::string& url) { return !origins_.can_read(url); });
+  std::vector<std::string> urls;
+  bool news = false;
+  for (const api::Origin& origin : origins) {
+    if (!origins_.can_read(origin.url)) continue;
+    urls.push_back(origin.url);
+    news |= origins_.expect(*blob, origin.url, origin.etag);
+  }
   if (auto it = ids_.find(digest); it != ids_.end()) {
     Blob& known = blobs_[it->second];
-    for (std::string& url : origins) {
-      if (std::find(known.origins.begin(), known.origins.end(), url) == known.origins.end()) {
-        known.origins.push_back(std::move(url));
+    for (std::string& url : urls) {
+      if (std::find(known.origins.begin(), known.origins.end(), url) != known.origins.end()) {
+        continue;
       }
+      known.origins.push_back(std::move(url));
+      news = true;
+    }
+    // Published again, perhaps because of a change: looked at now and not when its time has come.
+    if (news) {
+      ++known.round;
+      known.looks_again = known.etag_told = false;
+      known.changes = 0;
     }
     if (!known.looks_again) downloads_.set_has_origin(it->second, !known.origins.empty(), now());
     schedule();
@@ -92,13 +106,13 @@ void Fetcher::add(std::shared_ptr<store::Blob> blob, std::vector<std::string> or
   }
   swarm::BlobId id(free_blobs_.empty() ? next_blob_++ : free_blobs_.back());
   if (!free_blobs_.empty()) free_blobs_.pop_back();
-  downloads_.add_blob(id, blob->layout(), swarm::blob_key(digest), blob->have(), !origins.empty(),
+  downloads_.add_blob(id, blob->layout(), swarm::blob_key(digest), blob->have(), !urls.empty(),
                       now());
   ids_[digest] = id;
   by_key_[swarm::blob_key(digest)] = id;
   Blob& fresh = blobs_[id];
   fresh.stored = std::move(blob);
-  fresh.origins = std::move(origins);
+  fresh.origins = std::move(urls);
   fresh.pull_id = std::move(pull_id);
   interest_changed();
   schedule();
@@ -212,7 +226,8 @@ void Fetcher::on_verified(const TransferEvent& event) {
   if (from_origin && !blob.etag_told) {
     blob.etag_told = true;
     std::string version = origins_.version(digest, running->second.origin).value_or("");
-    if (!version.empty() && version.size() <= kMaxEtag) leases_.seen(digest, std::move(version));
+    if (!version.empty() && version.size() <= api::kMaxEtag)
+      leases_.seen(digest, std::move(version));
   }
   (from_origin ? blob.origin_error : blob.peer_error).clear();
   blob.store_error.clear();
@@ -258,6 +273,7 @@ void Fetcher::on_failed(swarm::BlobId id, const Running& running, const Transfer
   // Another of the blob's URLs may do better.
   ++blob.next_origin;
   if (event.outcome != Outcome::kChanged && event.outcome != Outcome::kCorrupt) return;
+  if (running.round != blob.round) return;  // of what is known already, or published anew since
   origins_.forget(blob.stored->digest(), running.origin);
   not_that_file(id);
 }
@@ -266,23 +282,26 @@ void Fetcher::on_failed(swarm::BlobId id, const Running& running, const Transfer
 // each piece is checked.
 void Fetcher::not_that_file(swarm::BlobId id) {
   Blob& blob = blobs_.at(id);
-  if (blob.looks_again) return;  // several transfers found it
+  if (blob.looks_again) return;  // is known
   blob.looks_again = true;
   blob.etag_told = false;
   downloads_.set_has_origin(id, false, now());
-  auto round = static_cast<unsigned>(blob.changes++ / blob.origins.size());
-  milliseconds after = std::min(kChangedRetryMost, kChangedRetry * (1 << std::min(round, 10u)));
+  auto times = static_cast<unsigned>(blob.changes++ / blob.origins.size());
+  milliseconds after = std::min(kChangedRetryMost, kChangedRetry * (1 << std::min(times, 10u)));
   // The others first.
   if (blob.changes % blob.origins.size() != 0) after = milliseconds(0);
-  tasks_.spawn("origin again", look_at_origin_again(blob.stored->digest(), after),
+  tasks_.spawn("origin again", look_at_origin_again(blob.stored->digest(), ++blob.round, after),
                [this] { stop_.set(); });
 }
 
-Task<void> Fetcher::look_at_origin_again(content::Digest digest, milliseconds after) {
+Task<void> Fetcher::look_at_origin_again(content::Digest digest, std::uint64_t round,
+                                         milliseconds after) {
   (void)co_await sleep_until(Deadline::after(after), &stop_);
   auto it = ids_.find(digest);
   if (it == ids_.end() || stopped_) co_return;
-  blobs_.at(it->second).looks_again = false;
+  Blob& blob = blobs_.at(it->second);
+  if (blob.round != round) co_return;  // it was looked at before its time
+  blob.looks_again = false;
   downloads_.set_has_origin(it->second, true, now());
   schedule();
 }
@@ -376,7 +395,7 @@ void Fetcher::start(const swarm::StartRequest& request) {
   transfer.cls = request.cls;
   transfer.urgent = request.urgent;
   transfer.pull_id = blob.pull_id;
-  Running running{request.blob, request.source, {}};
+  Running running{request.blob, request.source, {}, blob.round};
   if (request.source.is_origin()) {
     running.origin = blob.origins.at(blob.next_origin % blob.origins.size());
     running_.emplace(request.id, running);

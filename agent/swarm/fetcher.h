@@ -20,6 +20,7 @@
 #include "agent/swarm/inventory.h"
 #include "agent/swarm/lease_keeper.h"
 #include "agent/transfer.h"
+#include "core/api/catalogue.h"
 #include "core/api/node.h"
 #include "core/async/task_group.h"
 #include "core/base/thread_check.h"
@@ -56,9 +57,10 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
           LeaseKeeper::Tracker& tracker, Listener& listener, Options options);
   ~Fetcher();
 
-  // Makes the blob one that can be wanted. `origins` are URLs at which it can be read, those this
-  // node cannot read included. A blob that is here already gets what is new.
-  void add(std::shared_ptr<store::Blob> blob, std::vector<std::string> origins,
+  // Makes the blob one that can be wanted. `origins` are what the catalogue has of it, those this
+  // node cannot read included; of each the version that was published is read. A blob that is here
+  // already gets what is new.
+  void add(std::shared_ptr<store::Blob> blob, const std::vector<api::Origin>& origins,
            std::string pull_id);
   bool contains(const content::Digest& blob) const { return ids_.contains(blob); }
 
@@ -112,7 +114,7 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
  private:
   struct Blob {
     std::shared_ptr<store::Blob> stored;
-    std::vector<std::string> origins;  // those this node can read
+    std::vector<std::string> origins;  // URLs of those this node can read
     std::size_t next_origin = 0;
     std::string pull_id;
     std::vector<std::string> errors;  // the last few
@@ -121,6 +123,7 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
     bool held = false;         // its bytes could not be stored a moment ago
     unsigned changes = 0;      // how often in a row the origins had another file
     bool looks_again = false;  // at the origins, after a change, when its time has come
+    std::uint64_t round = 0;   // changes with what is known of its origins' versions
   };
   struct Peer {
     PeerAddress address;
@@ -134,7 +137,8 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
   struct Running {
     swarm::BlobId blob;
     swarm::Source source = swarm::Source::origin();
-    std::string origin;  // URL, for origins
+    std::string origin;       // URL, for origins
+    std::uint64_t round = 0;  // the blob's when it began
   };
 
   // HavePoller::Listener
@@ -160,7 +164,8 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
   void on_failed(swarm::BlobId id, const Running& running, const TransferEvent& event);
   Task<void> end_hold(content::Digest digest);
   void not_that_file(swarm::BlobId id);
-  Task<void> look_at_origin_again(content::Digest digest, std::chrono::milliseconds after);
+  Task<void> look_at_origin_again(content::Digest digest, std::uint64_t round,
+                                  std::chrono::milliseconds after);
   void note_error(Blob& blob, std::string text);
   void finish_if_complete(swarm::BlobId id);
 

@@ -256,8 +256,7 @@ void Fetcher::origin_changed(const content::Digest& digest) {
   auto it = ids_.find(digest);
   if (it == ids_.end()) return;
   Blob& blob = blobs_.at(it->second);
-  blob.origin_error =
-      "origin: another node read another version of the file; it changed since it was published";
+  blob.origin_error = changed_text("another node read another version of the file");
   note_error(blob, blob.origin_error);
   if (!blob.origins.empty()) not_that_file(it->second);
   schedule();

@@ -84,6 +84,7 @@ struct IngestState {
 struct BlobOrigin {
   content::Digest blob;
   std::string url;
+  std::string version = {};  // of the file that was read there; empty: not known
 };
 
 // Which nodes can read the origins of a model.

@@ -86,7 +86,8 @@ std::string ingest_json(IngestMode mode, const OriginFile& file) {
 std::string publish_json(const PublishRequest& request) {
   Json origins = Json::array();
   for (const BlobOrigin& origin : request.origins) {
-    origins.push_back({{"blob", origin.blob.str()}, {"url", origin.url}});
+    Json& entry = origins.emplace_back(Json{{"blob", origin.blob.str()}, {"url", origin.url}});
+    if (!origin.version.empty()) entry["version"] = origin.version;
   }
   return dump({{"reference", request.reference},
                {"manifest", request.manifest},

@@ -113,6 +113,11 @@ class OriginReaderTest : public ::testing::Test {
       reader_->fetch(std::move(transfer), url);
     });
   }
+  bool expect(const std::string& published) {
+    bool news = false;
+    call_on(control_, [&] { news = reader_->expect(*stored_, kUrl, published); });
+    return news;
+  }
   TransferEvent run(std::uint32_t id, PieceRange pieces) {
     fetch(id, stored_, pieces);
     return reports_.end_of(id);
@@ -164,6 +169,79 @@ TEST_F(OriginReaderTest, AFileThatWasPutBackIsReadWhenTheVersionIsForgotten) {
   EXPECT_TRUE(holds(*stored_, blob_));
 }
 
+TEST_F(OriginReaderTest, ThePublishedVersionIsReadWithoutLookingFirst) {
+  EXPECT_TRUE(expect("v1"));
+  EXPECT_FALSE(expect("v1")) << "no news";
+  EXPECT_FALSE(expect("")) << "nor that nobody knows";
+  EXPECT_EQ(reader_->version(blob_.table.digest(), kUrl), "v1");
+  EXPECT_EQ(run(1, all()).outcome, Outcome::kFinished);
+  EXPECT_TRUE(holds(*stored_, blob_));
+  EXPECT_EQ(origin_->probes(), 0);
+}
+
+TEST_F(OriginReaderTest, OfAFileThatWasReplacedAfterItsPublicationNoByteIsTaken) {
+  std::vector<std::byte> other = blob_.bytes;
+  other.back() ^= std::byte{1};  // all pieces but the last one would fit
+  origin_->put(kUrl, other, "v2");
+  expect("v1");
+  TransferEvent end = run(1, all());
+  EXPECT_EQ(end.outcome, Outcome::kChanged);
+  EXPECT_EQ(end.detail, changed_text("changed"));
+  EXPECT_EQ(stored_->have_count(), 0u);
+  EXPECT_EQ(origin_->probes(), 0);
+}
+
+TEST_F(OriginReaderTest, AFileThatWasPutBackAfterItsPublicationIsRead) {
+  origin_->put(kUrl, blob_.bytes, "v3");  // the same bytes, another modification time
+  expect("v1");
+  EXPECT_EQ(run(1, all()).outcome, Outcome::kChanged);
+  call_on(control_, [&] { reader_->forget(blob_.table.digest(), kUrl); });
+  EXPECT_FALSE(reader_->version(blob_.table.digest(), kUrl));
+  EXPECT_FALSE(expect("v1")) << "it is known not to be there";
+  EXPECT_EQ(run(2, all()).outcome, Outcome::kFinished);
+  EXPECT_EQ(reader_->version(blob_.table.digest(), kUrl), "v3");
+  EXPECT_TRUE(holds(*stored_, blob_));
+}
+
+TEST_F(OriginReaderTest, WrongBytesOfAnotherVersionThanThePublishedOneAreAChange) {
+  std::vector<std::byte> other = blob_.bytes;
+  other.front() ^= std::byte{1};
+  origin_->put(kUrl, other, "v2");
+  expect("v1");
+  EXPECT_EQ(run(1, all()).outcome, Outcome::kChanged);
+  call_on(control_, [&] { reader_->forget(blob_.table.digest(), kUrl); });
+  TransferEvent end = run(2, all());
+  EXPECT_EQ(end.outcome, Outcome::kCorrupt);
+  EXPECT_TRUE(end.detail.starts_with("the origin changed since it was published")) << end.detail;
+  EXPECT_NE(end.detail.find("hash"), std::string::npos) << end.detail;
+  EXPECT_EQ(stored_->have_count(), 0u);
+}
+
+TEST_F(OriginReaderTest, AReadThatWaitedWhileAChangeWasFoundDoesNotTakeWhatIsThereNow) {
+  expect("v1");
+  origin_->hang_ = true;
+  for (std::uint32_t id = 1; id <= 3; ++id) fetch(id, stored_, all());  // two threads, three reads
+  while (origin_->hanging_ < 2) std::this_thread::yield();
+  origin_->put(kUrl, blob_.bytes, "v2");
+  call_on(control_, [&] { reader_->forget(blob_.table.digest(), kUrl); });
+  origin_->hang_ = false;
+  call_on(control_, [&] {
+    for (std::uint32_t id = 1; id <= 2; ++id) reader_->cancel(request_id(id));
+  });
+  EXPECT_EQ(reports_.end_of(3).outcome, Outcome::kChanged);
+  EXPECT_EQ(origin_->probes(), 0);
+}
+
+TEST_F(OriginReaderTest, AfterAnotherPublicationItsVersionIsRead) {
+  expect("v1");
+  EXPECT_EQ(run(1, {PieceIndex(0), 1}).outcome, Outcome::kFinished);
+  origin_->put(kUrl, blob_.bytes, "v2");
+  EXPECT_TRUE(expect("v2"));
+  EXPECT_EQ(run(2, all()).outcome, Outcome::kFinished);
+  EXPECT_TRUE(holds(*stored_, blob_));
+  EXPECT_EQ(origin_->probes(), 0);
+}
+
 TEST_F(OriginReaderTest, AFileOfAnotherSizeIsAnotherFile) {
   origin_->put(kUrl, random_bytes(100, 1), "v1");
   TransferEvent end = run(1, all());
@@ -188,7 +266,9 @@ TEST_F(OriginReaderTest, WrongBytesAreCorruptAndWhatWasGoodBeforeIsKeptAndTold) 
   std::vector<std::byte> bad = blob_.bytes;
   bad[3 * 64 * kKiB] ^= std::byte{1};
   origin_->put(kUrl, bad, "v1");
-  EXPECT_EQ(run(1, all()).outcome, Outcome::kCorrupt);
+  TransferEvent end = run(1, all());
+  EXPECT_EQ(end.outcome, Outcome::kCorrupt);
+  EXPECT_EQ(end.detail.find("changed"), std::string::npos) << end.detail;
   EXPECT_EQ(stored_->have_count(), 3u);
   EXPECT_EQ(reports_.pieces_of(1), 3u);
 }

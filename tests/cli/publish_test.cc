@@ -265,6 +265,7 @@ TEST_F(PublishTest, LetsTheAgentReadWhatAUrlNames) {
   EXPECT_EQ(agent_.published["origin_nodes"], "publisher");
   ASSERT_EQ(agent_.published["origins"].size(), 2u);
   EXPECT_EQ(agent_.published["origins"][1]["url"], "hf://org/m@0123/z.bin");
+  EXPECT_EQ(agent_.published["origins"][1]["version"], "v");
   Json manifest = Json::parse(agent_.published["manifest"].get<std::string>());
   EXPECT_EQ(manifest["annotations"]["org.opencontainers.image.revision"], "0123");
   EXPECT_THAT(ran.out, HasSubstr("\"sources\":[\"hf://org/m@0123\"]"));

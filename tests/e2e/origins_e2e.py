@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Origins on bad days: what the agents say of them, and that they go on when the origin does."""
 
+import os
 import time
 import unittest
 
@@ -123,6 +124,25 @@ class OriginTest(FleetCase):
         # As an operator restores a file: the same bytes, another modification time, another ETag.
         self.origin.replace(_PATH, self.data, change=2)
         self.wait_until_whole(60)
+
+    def test_of_a_file_that_was_replaced_after_its_publication_no_byte_is_asked_for(self):
+        self.two["n1"].run("publish", f"{self.origin.url}{_PATH}", "--as", "m/o:2", "--no-store",
+                           "--origin-nodes", "all")
+        published = self.origin.files[_PATH][1]
+        asked = len(self.origin.conditions)
+        # Half of it is as it was: its pieces would pass.
+        self.origin.replace(_PATH, self.data[:_SIZE // 2] + os.urandom(_SIZE // 2), change=1)
+        self.two["n1"].run("prefetch", "m/o:2", "--nodes", "n2")
+        self.wait_for("the change to be told",
+                      lambda: self.two["n2"].run("status", "m/o:2", "--explain", check=False).stdout,
+                      lambda said: "the origin changed since it was published: publish it again, or "
+                                   "put back what was there (origin 127.0.0.1 answered 412" in said,
+                      20)
+        self.assertEqual(self.origin.conditions[asked], published)
+        self.origin.replace(_PATH, self.data, change=2)
+        self.wait_for("n2 to be complete", lambda: self.progress(self.two, "m/o:2", "n2"),
+                      lambda now: now["state"] == "complete", 60)
+        self.assert_whole(self.two["n2"], "m/o:2", self.model_dir)
 
     def test_a_file_of_another_size_is_told(self):
         self.origin.replace(_PATH, self.data[:-5], change=1)

@@ -74,11 +74,17 @@ class S3OriginTest(FleetCase):
         told = self.wait_for("the change to be told and the other files to be whole",
                              lambda: nodes["n1"].run("status", "m/s:5", "--explain",
                                                      check=False).stdout,
-                             lambda said: "does not match its hash" in said
+                             lambda said: "the origin changed since it was published: publish it "
+                                          "again, or put back what was there (" in said
                              and re.search(r"config\.json .* pieces 1 of 1", said)
                              and re.search(r"sub/with spaces\+plus\.bin .* pieces 2 of 2", said), 30)
         # Nothing of the new object was kept.
         self.assertRegex(told, r"model\.safetensors .* pieces 0 of 107")
+        self.server.put("models", "org/model/model.safetensors",
+                        (self.dir / "model.safetensors").read_bytes())
+        nodes["n2"].run("prefetch", "m/s:5", "--wait", "--timeout", "60s")
+        for node in ("n1", "n2"):
+            self.assert_whole(nodes[node], "m/s:5", self.dir)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ class SickOrigin(LoopbackServer):
         self.silent = False
         self.no_etag = False
         self.requests = []  # (time, path)
+        self.conditions = []  # of each request its If-Match, or None
         self.sent = 0  # bytes of bodies of good answers
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -71,6 +72,7 @@ class SickOrigin(LoopbackServer):
         with self._lock:
             self._connections.add(handler.connection)
             self.requests.append((time.monotonic(), handler.path))
+            self.conditions.append(handler.headers.get("If-Match"))
         try:
             if self.silent:
                 self._stop.wait(60)

@@ -147,7 +147,9 @@ TEST(AgentClient, SendsPublishWantAndGcBodies) {
                   {"origins", Json::array({{{"blob", kDigest}, {"url", "http://o/a%20b"}}})},
                   {"origin_nodes", "all"}}));
   publish.readers = {OriginReaders::Kind::kLabels, {}, {{"pool", "a"}}};
+  publish.origins[0].version = "\"v1\"";
   EXPECT_EQ(client.publish(publish), digest);
+  EXPECT_EQ(bodies["/v1/publish"]["origins"][0]["version"], "\"v1\"");
   EXPECT_EQ(bodies["/v1/publish"]["origin_nodes"], (Json{{"pool", "a"}}));
   EXPECT_TRUE(client.want({digest, {{0, 10}, {20, 5}}, milliseconds(100), WantClass::kFault}));
   EXPECT_EQ(bodies["/v1/want"],
