@@ -107,8 +107,13 @@ void LeaseKeeper::seen(const content::Digest& blob, std::string etag) {
 }
 
 void LeaseKeeper::forget(const content::Digest& blob) {
-  held_.erase({blob, swarm::LeaseKind::kOrigin});
-  held_.erase({blob, swarm::LeaseKind::kRack});
+  std::erase_if(asks_, [&](const Ask& ask) { return ask.blob == blob; });
+  for (Ask& ask : asked_) ask.forgotten |= ask.blob == blob;
+  for (swarm::LeaseKind kind : {swarm::LeaseKind::kOrigin, swarm::LeaseKind::kRack}) {
+    auto held = held_.extract({blob, kind});
+    if (!held.empty()) releases_.push_back({to_api(kind), blob, std::move(held.mapped())});
+  }
+  if (!releases_.empty()) work_.notify_all();
   progress_.erase(blob);
   etags_.erase(blob);
 }
@@ -123,12 +128,18 @@ std::vector<api::HeldLease> LeaseKeeper::held() const {
   return out;
 }
 
-void LeaseKeeper::apply(const std::vector<Ask>& asks, const api::LeaseResponse& response) {
+void LeaseKeeper::apply(const api::LeaseResponse& response) {
+  const std::vector<Ask> asks = std::exchange(asked_, {});
   for (std::size_t i = 0; i < asks.size(); ++i) {
     // A tracker that answers fewer asks than it was sent has granted nothing to the rest.
     api::LeaseAnswer answer;
     answer.retry = kRetryWithoutTracker;
     if (i < response.answers.size()) answer = response.answers[i];
+    if (asks[i].forgotten) {
+      if (answer.pieces.empty()) continue;
+      releases_.push_back({to_api(asks[i].ask.kind), asks[i].blob, std::move(answer.pieces)});
+      continue;
+    }
     Stretches& held = held_[{asks[i].blob, asks[i].ask.kind}];
     for (content::PieceRange range : answer.pieces) held.push_back(range);
     if (held.empty()) held_.erase({asks[i].blob, asks[i].ask.kind});
@@ -149,14 +160,14 @@ Task<void> LeaseKeeper::run() {
       continue;
     }
     next_progress = Deadline::after(kProgressInterval);
-    std::vector<Ask> asks = std::exchange(asks_, {});
+    asked_ = std::exchange(asks_, {});
     api::LeaseRequest request;
     request.seen = std::exchange(seen_, {});
     request.releases = std::exchange(releases_, {});
     for (auto& [blob, pieces] : std::exchange(progress_, {})) {
       request.progress.push_back({blob, std::move(pieces)});
     }
-    for (const Ask& one : asks) {
+    for (const Ask& one : asked_) {
       request.asks.push_back({to_api(one.ask.kind), one.blob, one.ask.bytes, one.ask.candidates,
                               one.ask.urgent, one.ask.starved});
     }
@@ -164,7 +175,7 @@ Task<void> LeaseKeeper::run() {
         co_await tracker_.leases(std::move(request), Deadline::after(kAnswerTimeout));
     if (stop_.is_set()) break;
     if (!response) log::debug("lease request failed", {{"err", response.error()}});
-    apply(asks, response ? *response : api::LeaseResponse{});
+    apply(response ? *response : api::LeaseResponse{});
   }
 }
 

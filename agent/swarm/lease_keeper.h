@@ -35,7 +35,8 @@ class LeaseKeeper {
   class Listener {
    public:
     virtual ~Listener() = default;
-    // To an ask: also when the tracker did not answer, then with nothing granted.
+    // To an ask, unless its blob was forgotten meanwhile: also when the tracker did not answer,
+    // then with nothing granted.
     virtual void lease_answered(const swarm::LeaseAsk& ask, const api::LeaseAnswer& answer) = 0;
     // Another node read another version of that blob's file: this node must not read on.
     virtual void origin_changed(const content::Digest& blob) = 0;
@@ -58,7 +59,7 @@ class LeaseKeeper {
   // The tracker took them back.
   void lost(swarm::LeaseKind kind, const content::Digest& blob,
             const std::vector<content::PieceRange>& pieces);
-  // The blob is not fetched any more.
+  // The blob is not fetched any more: what it holds, or is yet granted, is given back.
   void forget(const content::Digest& blob);
 
   // To say again to a new tracker.
@@ -69,18 +70,20 @@ class LeaseKeeper {
   struct Ask {
     swarm::LeaseAsk ask;
     content::Digest blob;
+    bool forgotten = false;
   };
   // Pieces per lease, as sorted stretches merged when sent.
   using Stretches = std::vector<content::PieceRange>;
 
   bool urgent_work() const { return !asks_.empty() || !releases_.empty() || !seen_.empty(); }
-  void apply(const std::vector<Ask>& asks, const api::LeaseResponse& response);
+  void apply(const api::LeaseResponse& response);
 
   Tracker& tracker_;
   Listener& listener_;
   Event stop_;
   Condition work_;
-  std::vector<Ask> asks_;
+  std::vector<Ask> asks_;   // to be sent
+  std::vector<Ask> asked_;  // sent, and not answered
   std::vector<api::LeaseRelease> releases_;
   std::vector<api::OriginSeen> seen_;
   std::unordered_map<content::Digest, Stretches> progress_;

@@ -193,8 +193,8 @@ class Downloads {
   // `key` is blob_key() of its digest. `have` is what the store can serve now.
   void add_blob(BlobId blob, const content::BlobLayout& layout, std::uint64_t key,
                 const content::PieceSet& have, bool has_origin, Time now);
-  // Running requests are cancelled, leases released. `blob` may be used again after the next
-  // decide().
+  // Running requests are cancelled, leases released; an answer to an ask of its must not be told
+  // any more. `blob` may be used again after the next decide().
   void remove_blob(BlobId blob, Time now);
   bool contains(BlobId blob) const;
   void set_has_origin(BlobId blob, bool has_origin, Time now);

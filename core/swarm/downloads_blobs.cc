@@ -66,6 +66,12 @@ void Downloads::Impl::remove_blob(BlobId id, Time now) {
       out_.push_back(ReleaseLease{held.kind, id, std::move(held.pieces)});
     }
   }
+  // No answer to its asks is waited for.
+  if (origin_ask_ == id) origin_ask_.reset();
+  if (rack_ask_ == id) {
+    rack_ask_.reset();
+    rack_asked_.clear();
+  }
   untrack(*blob);
   std::erase(active_, id);
   std::erase_if(urgent_, [id](const Urgent& u) { return u.blob == id; });

@@ -300,9 +300,10 @@ class Downloads::Impl {
   TokenBucket limit_;
   bool limited_ = false;  // the last fill stopped for the limit
 
-  bool origin_ask_open_ = false;
-  bool rack_ask_open_ = false;
-  std::vector<content::PieceRange> rack_asked_;
+  // Whose asks wait for an answer.
+  std::optional<BlobId> origin_ask_;
+  std::optional<BlobId> rack_ask_;
+  std::vector<content::PieceRange> rack_asked_;  // its candidates
   Time origin_ask_at_ = Time::min();
   Time rack_ask_at_ = Time::min();
   Time lease_check_at_ = Time::min();

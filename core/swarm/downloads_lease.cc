@@ -30,7 +30,8 @@ void Downloads::Impl::tracker(bool up, Time now) {
   advance(now);
   if (tracker_up_ == up) return;
   tracker_up_ = up;
-  origin_ask_open_ = rack_ask_open_ = false;
+  origin_ask_.reset();
+  rack_ask_.reset();
   tracker_seen_ |= up;
   if (!up) tracker_lost_ = now_;
   origin_ask_at_ = rack_ask_at_ = now_;
@@ -42,9 +43,9 @@ void Downloads::Impl::lease_granted(LeaseKind kind, BlobId id,
   advance(now);
   Blob* blob = find(id);
   if (kind == LeaseKind::kOrigin) {
-    origin_ask_open_ = false;
+    origin_ask_.reset();
   } else {
-    rack_ask_open_ = false;
+    rack_ask_.reset();
     rack_ask_at_ = now_ + kRackPause;
   }
   // While the answer was on its way the blob was removed or its origin given up: nothing is going
@@ -91,7 +92,7 @@ void Downloads::Impl::lease_denied(LeaseKind kind, BlobId id, LeaseRefusal refus
   advance(now);
   Blob* blob = find(id);
   if (kind == LeaseKind::kOrigin) {
-    origin_ask_open_ = false;
+    origin_ask_.reset();
     bool whole_origin = refusal == LeaseRefusal::kBusy || refusal == LeaseRefusal::kStarting;
     if (whole_origin) origin_ask_at_ = now_ + retry;
     if (blob) {
@@ -101,7 +102,7 @@ void Downloads::Impl::lease_denied(LeaseKind kind, BlobId id, LeaseRefusal refus
     }
     return;
   }
-  rack_ask_open_ = false;
+  rack_ask_.reset();
   rack_ask_at_ = now_ + std::max(retry, kRackRefusedPause);
   if (blob && blob->tracked && refusal == LeaseRefusal::kTaken) {
     for (content::PieceRange range : rack_asked_) {
@@ -154,8 +155,8 @@ void Downloads::Impl::ask_leases() {
     grant_by_rank();
     return;
   }
-  if (!origin_ask_open_ && now_ >= origin_ask_at_) ask_origin();
-  if (!rack_ask_open_ && now_ >= rack_ask_at_ && near_peers_ != 0 && up_.size() > near_peers_) {
+  if (!origin_ask_ && now_ >= origin_ask_at_) ask_origin();
+  if (!rack_ask_ && now_ >= rack_ask_at_ && near_peers_ != 0 && up_.size() > near_peers_) {
     ask_rack();
   }
 }
@@ -211,7 +212,7 @@ void Downloads::Impl::ask_origin() {
       }
     }
     if (!found) return false;
-    origin_ask_open_ = true;
+    origin_ask_ = id;
     blob.tried = std::min(blob.tried, now_);
     out_.push_back(AskLease{std::move(ask)});
     return true;
@@ -271,7 +272,7 @@ void Downloads::Impl::ask_rack() {
   };
   auto send = [&](LeaseAsk ask) {
     if (ask.candidates.empty()) return false;
-    rack_ask_open_ = true;
+    rack_ask_ = ask.blob;
     rack_asked_ = ask.candidates;
     Blob& blob = blobs_[ask.blob.value()];
     blob.tried = std::min(blob.tried, now_);

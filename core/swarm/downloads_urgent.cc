@@ -120,8 +120,8 @@ bool Downloads::Impl::start_urgent(const Urgent& want, content::PieceRange piece
   }
   std::uint32_t run = blob.layout.run_of(pieces.first).value();
   bool known = ((blob.in_near[run / 64] | blob.in_far[run / 64]) >> (run % 64)) & 1;
-  if (origin_ask_open_ || known || now_ < blob.origin_ask_at) return false;
-  origin_ask_open_ = true;
+  if (origin_ask_ || known || now_ < blob.origin_ask_at) return false;
+  origin_ask_ = want.blob;
   out_.push_back(AskLease{LeaseAsk{
       LeaseKind::kOrigin, want.blob, blob.layout.range_of(pieces).length, {pieces}, true, false}});
   return false;

@@ -128,6 +128,30 @@ TEST(Downloads, AGrantThatComesAfterTheOriginWasGivenUpIsGivenBack) {
   EXPECT_EQ(agent.asked.size(), 1u);
 }
 
+TEST(Downloads, ABlobThatIsRemovedWhileItAsksForALeaseKeepsNoOtherWaiting) {
+  constexpr BlobId kOther{1};
+  for (LeaseKind kind : {LeaseKind::kOrigin, LeaseKind::kRack}) {
+    Agent agent(64 * kMiB);
+    agent.downloads.add_blob(kOther, agent.layout, 78, PieceSet(agent.layout.piece_count()), true,
+                             agent.now);
+    agent.downloads.tracker_up(agent.now);
+    agent.want_all();
+    if (kind == LeaseKind::kRack) {
+      all_is_in_another_rack(agent);
+      agent.downloads.peer_has_all(PeerId(1), kOther, agent.now);
+    }
+    agent.decide();
+    ASSERT_EQ(agent.asked.size(), 1u);
+    ASSERT_EQ(agent.asked[0].kind, kind);
+    agent.downloads.remove_blob(kBlob, agent.now);
+    agent.downloads.want(kOther, agent.layout.all_pieces(), Class::kPrefetch, kNever, agent.now);
+    agent.decide_after(milliseconds(50));
+    ASSERT_EQ(agent.asked.size(), 1u);
+    EXPECT_EQ(agent.asked[0].kind, kind);
+    EXPECT_EQ(agent.asked[0].blob, kOther);
+  }
+}
+
 TEST(Downloads, PiecesEnterARackOnlyUnderARackLease) {
   Agent agent(64 * kMiB);
   agent.downloads.tracker_up(agent.now);
