@@ -34,9 +34,10 @@ struct Transfer {
 // What became of an order, sent to the control thread. Every order ends with exactly one kEnded.
 struct TransferEvent {
   enum class Kind : std::uint8_t {
-    kVerified,  // `pieces` are verified and ready
+    kVerified,  // `pieces` are verified and ready now
     kActive,    // bytes arrive, though no piece is complete
-    kEnded,     // `outcome`, `retry_after` and `detail` say how
+    kEnded,  // `outcome`, `retry_after` and `detail` say how; `pieces` as with kVerified, perhaps
+             // none
   };
 
   swarm::RequestId id;

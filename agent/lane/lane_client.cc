@@ -15,6 +15,8 @@ namespace {
 
 constexpr std::size_t kBulkPipeline = 4;
 constexpr std::size_t kMaxUrgent = 4;
+// More of one peer's bulk connections are not kept full: orders that are out cannot go elsewhere.
+constexpr std::size_t kMostConnections = 4;
 constexpr std::chrono::milliseconds kIdle{30'000};
 // A peer counts for the sharing of threads for so long after a fetch.
 constexpr std::chrono::seconds kLately{2};
@@ -151,6 +153,10 @@ LaneClient::Worker& LaneClient::next_worker(const PeerAddress& peer) {
     if (best == nullptr || worker.load() < best->load()) best = &worker;
   }
   return *best;
+}
+
+std::size_t LaneClient::pipeline() const {
+  return kBulkPipeline * std::min(workers_.size(), kMostConnections);
 }
 
 void LaneClient::fetch(Transfer transfer, const PeerAddress& peer) {

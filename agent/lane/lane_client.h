@@ -42,6 +42,11 @@ class LaneClient {
   LaneClient(const LaneClient&) = delete;
   LaneClient& operator=(const LaneClient&) = delete;
 
+  // How many bulk transfers from one peer keep all threads busy that it may have. With fewer a
+  // thread is done before its next order has come, and idle as long as the control thread needs for
+  // it.
+  std::size_t pipeline() const;
+
   // Starts a transfer. Everything that happens to it is reported under its id.
   void fetch(Transfer transfer, const PeerAddress& peer);
 

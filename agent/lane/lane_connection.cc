@@ -21,6 +21,9 @@ constexpr std::uint64_t kDrainLimit = 256 * 1024;
 constexpr std::size_t kMaxHead = 16 * 1024;
 constexpr std::size_t kMaxErrorBody = 64 * 1024;
 constexpr milliseconds kActiveInterval{250};
+// How long verified pieces may stay untold while more arrive: as long as they are gathered for
+// other nodes (docs/formats/lane.md).
+constexpr milliseconds kTellInterval{20};
 constexpr milliseconds kBusyDefault{200};
 
 Outcome outcome_of_stream(Errc code) {
@@ -96,30 +99,43 @@ void LaneConnection::close() {
   if (stream_ != nullptr) stream_->close();
 }
 
-// Or, with no pieces, that bytes arrive.
-void LaneConnection::verified(const Order& order, content::PieceRange pieces) {
+// An answer that arrives.
+struct LaneConnection::Body {
+  RangeReceiver receiver;
+  content::PieceIndex told;  // the first piece that was not reported
+  Clock::time_point told_at = Clock::now();
+
+  content::PieceRange untold() const { return {told, receiver.verified().end() - told}; }
+};
+
+// Reports the pieces that are verified since it did so last or, with none, that bytes arrive.
+void LaneConnection::tell(const Order& order, Body* body) {
   TransferEvent event;
   event.id = order.transfer.id;
-  event.kind = pieces.empty() ? TransferEvent::Kind::kActive : TransferEvent::Kind::kVerified;
-  event.pieces = pieces;
+  event.pieces = body->untold();
+  event.kind = event.pieces.empty() ? TransferEvent::Kind::kActive : TransferEvent::Kind::kVerified;
+  body->told = body->receiver.verified().end();
+  body->told_at = Clock::now();
   report_(std::move(event));
 }
 
 void LaneConnection::end(const Order& order, Outcome outcome, std::string detail,
-                         milliseconds retry_after) {
+                         milliseconds retry_after, content::PieceRange untold) {
   TransferEvent event;
   event.id = order.transfer.id;
   event.kind = TransferEvent::Kind::kEnded;
+  event.pieces = untold;
   event.outcome = outcome;
   event.retry_after = retry_after;
   event.detail = std::move(detail);
   report_(std::move(event));
 }
 
-void LaneConnection::end_first(Outcome outcome, std::string detail, milliseconds retry_after) {
+void LaneConnection::end_first(Outcome outcome, std::string detail, milliseconds retry_after,
+                               content::PieceRange untold) {
   Order order = std::move(sent_.front());
   sent_.pop_front();
-  end(order, outcome, std::move(detail), retry_after);
+  end(order, outcome, std::move(detail), retry_after, untold);
   changed_.notify_all();
 }
 
@@ -275,12 +291,12 @@ Task<std::optional<LaneConnection::Failure>> LaneConnection::read_responses(http
 
 Task<std::optional<LaneConnection::Failure>> LaneConnection::read_body(http::Stream* stream,
                                                                        Order* order) {
-  RangeReceiver receiver(order->transfer.blob, order->transfer.pieces, memory_);
+  Body body{RangeReceiver(order->transfer.blob, order->transfer.pieces, memory_),
+            order->transfer.pieces.first};
   std::uint64_t missing = order->range.length;
-  auto last_report = Clock::now();
   while (missing > 0) {
     if (order->cancelled) {
-      if (auto failure = store(*order, &receiver, &last_report)) co_return failure;
+      if (auto failure = store(*order, &body, true)) co_return failure;
       if (missing > kDrainLimit) {
         replace_ = true;
         co_return Failure{Outcome::kCancelled, "cancelled"};
@@ -291,12 +307,12 @@ Task<std::optional<LaneConnection::Failure>> LaneConnection::read_body(http::Str
       end_first(Outcome::kCancelled);
       co_return std::nullopt;
     }
-    std::span<std::byte> space = receiver.space();
+    std::span<std::byte> space = body.receiver.space();
     std::size_t got = buffer_.take(space);
     if (got == 0) got = stream->read_now(space);
     if (got == 0) {
       // What is here must not wait for what is not.
-      if (auto failure = store(*order, &receiver, &last_report)) co_return failure;
+      if (auto failure = store(*order, &body, true)) co_return failure;
       auto read =
           co_await stream->read_gathered(space, missing, Deadline::after(options_.silence_limit));
       if (!read) co_return Failure{outcome_of_stream(read.error().code()), read.error().str()};
@@ -307,32 +323,31 @@ Task<std::optional<LaneConnection::Failure>> LaneConnection::read_body(http::Str
       got = *read;
     }
     missing -= got;
-    if (!receiver.filled(got)) continue;
-    if (auto failure = store(*order, &receiver, &last_report)) co_return failure;
+    if (!body.receiver.filled(got)) continue;
+    if (auto failure = store(*order, &body, false)) co_return failure;
   }
-  end_first(Outcome::kFinished);
+  end_first(Outcome::kFinished, {}, {}, body.untold());
   co_return std::nullopt;
 }
 
-// Stores and reports the pieces that are complete; without any it reports now and then that bytes
-// arrive.
-std::optional<LaneConnection::Failure> LaneConnection::store(const Order& order,
-                                                             RangeReceiver* receiver,
-                                                             Clock::time_point* last_report) {
-  content::PieceIndex first = receiver->verified().end();
-  auto pieces = receiver->commit();
+// Stores the pieces that are complete and reports them: those of an urgent transfer at once, as
+// anything before it waits for more bytes; else several together, as each report wakes the control
+// thread. The last ones come with the end.
+std::optional<LaneConnection::Failure> LaneConnection::store(const Order& order, Body* body,
+                                                             bool waits) {
+  auto pieces = body->receiver.commit();
   if (!pieces) {
     // Those before the one that failed.
-    content::PieceRange good{first, receiver->verified().end() - first};
-    if (!good.empty()) verified(order, good);
+    if (!body->untold().empty()) tell(order, body);
     bool bad_bytes = pieces.error().code() == Errc::kCorrupt;
     return Failure{bad_bytes ? Outcome::kCorrupt : Outcome::kLocal, pieces.error().str()};
   }
-  auto now = Clock::now();
-  if (!pieces->empty() || now - *last_report >= kActiveInterval) {
-    *last_report = now;
-    verified(order, *pieces);
+  if (body->receiver.done()) return std::nullopt;
+  auto interval = kActiveInterval;
+  if (!body->untold().empty()) {
+    interval = order.transfer.urgent || waits ? milliseconds(0) : kTellInterval;
   }
+  if (Clock::now() - body->told_at >= interval) tell(order, body);
   return std::nullopt;
 }
 

@@ -73,16 +73,16 @@ class LaneConnection {
   Task<void> write_requests(http::Stream* stream, Event* broken);
   Task<std::optional<Failure>> read_responses(http::Stream* stream);
   Task<std::optional<Failure>> read_body(http::Stream* stream, Order* order);
-  std::optional<Failure> store(const Order& order, RangeReceiver* receiver,
-                               Clock::time_point* last_report);
+  struct Body;
+  std::optional<Failure> store(const Order& order, Body* body, bool waits);
   Task<Status> discard(http::Stream* stream, std::uint64_t length);
 
   std::string request_text(const Order& order) const;
-  void verified(const Order& order, content::PieceRange pieces);
+  void tell(const Order& order, Body* body);
   void end(const Order& order, swarm::Outcome outcome, std::string detail = {},
-           std::chrono::milliseconds retry_after = {});
+           std::chrono::milliseconds retry_after = {}, content::PieceRange untold = {});
   void end_first(swarm::Outcome outcome, std::string detail = {},
-                 std::chrono::milliseconds retry_after = {});
+                 std::chrono::milliseconds retry_after = {}, content::PieceRange untold = {});
 
   // Constant after construction
   const Executor executor_;

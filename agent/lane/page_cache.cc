@@ -30,10 +30,11 @@ bool resident(int fd, ByteRange range) {
   visit(range, kSampleStep, [&](std::uint64_t at) {
     char byte = 0;
     iovec vector{&byte, 1};
-    // A file system without RWF_NOWAIT gives no answer: sending then waits as it must.
     ssize_t got = ::preadv2(fd, &vector, 1, static_cast<off_t>(at), RWF_NOWAIT);
+    // A file system without RWF_NOWAIT gives no answer, here or elsewhere: sending then waits as
+    // it must.
     warm = got >= 0 || errno != EAGAIN;
-    return warm;
+    return got >= 0;
   });
   return warm;
 }

@@ -52,9 +52,10 @@ Fetcher::Fetcher(Executor executor, LaneClient& lane, OriginReader& origins, Inv
       inventory_(inventory),
       listener_(listener),
       options_(std::move(options)),
-      downloads_(
-          {.node_key = swarm::node_key(options_.node), .download_limit = options_.download_limit},
-          random_u64()),
+      downloads_({.node_key = swarm::node_key(options_.node),
+                  .download_limit = options_.download_limit,
+                  .pipeline = lane.pipeline()},
+                 random_u64()),
       leases_(executor, tracker, *this),
       tasks_(executor, "fetcher"),
       stop_(executor),
@@ -199,6 +200,7 @@ void Fetcher::transfers(std::vector<TransferEvent>& events) {
         }
         break;
       case TransferEvent::Kind::kEnded:
+        if (!event.pieces.empty()) on_verified(event);
         on_ended(event);
         break;
     }

@@ -175,7 +175,8 @@ class Downloads {
     std::uint64_t node_key = 0;             // node_key() of this node's id
     Rate download_limit{};                  // 0: none
     std::uint64_t max_request = 16 * kMiB;  // docs/formats/lane.md
-    std::size_t pipeline = 4;               // bulk requests per source
+    std::size_t pipeline = 4;               // bulk requests per peer
+    std::size_t origin_pipeline = 4;        // bulk requests to origins
     std::size_t urgent_per_source = 4;
     Duration queue_target = std::chrono::milliseconds(200);  // how long a source's queue may take
     Duration request_stall = std::chrono::seconds(3);  // no byte of a request: give it to others

@@ -318,7 +318,7 @@ bool Downloads::Impl::fill_origin() {
     if (blob.origin_lease.count() == 0 || !reads_origin(blob)) continue;
     for (std::uint32_t word = 0; word < blob.words; ++word) {
       for (;;) {
-        if (origin_bulk_ >= options_.pipeline || !origin_.has_room()) return any;
+        if (origin_bulk_ >= options_.origin_pipeline || !origin_.has_room()) return any;
         std::uint64_t bits = blob.origin_lease.any_word(word) & blob.todo_word(word);
         Candidate from{id, 0, 0};
         std::size_t cls = 0;

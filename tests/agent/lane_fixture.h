@@ -51,11 +51,8 @@ class Reports {
   void add(TransferEvent event) {
     std::lock_guard lock(mutex_);
     EXPECT_FALSE(ended_.contains(event.id)) << "an event after the end";
-    if (event.kind == TransferEvent::Kind::kEnded) {
-      ended_.emplace(event.id, std::move(event));
-    } else if (event.kind == TransferEvent::Kind::kVerified) {
-      pieces_[event.id] += event.pieces.count;
-    }
+    pieces_[event.id] += event.pieces.count;
+    if (event.kind == TransferEvent::Kind::kEnded) ended_.emplace(event.id, std::move(event));
     changed_.notify_all();
   }
 
@@ -113,6 +110,7 @@ class ClientEnd {
     client_.fetch(std::move(transfer), peer);
   }
   void cancel(std::uint32_t id, const PeerAddress& peer) { client_.cancel(request_id(id), peer); }
+  std::size_t pipeline() const { return client_.pipeline(); }
   void drop_peer(const PeerAddress& peer) { client_.drop_peer(peer); }
   void stop() {
     if (!std::exchange(stopped_, true)) control_.run(client_.stop());

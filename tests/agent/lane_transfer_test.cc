@@ -66,6 +66,7 @@ TEST_P(LaneTransfer, AFewPeersShareAllThreadsManyHaveOneEach) {
     servers.push_back(std::make_unique<ServerEnd>(*from_, server_options()));
   }
   ClientEnd client(tls("asker"), std::chrono::seconds(10), 3);
+  EXPECT_EQ(client.pipeline(), 3u * 4);
   std::uint32_t id = 0;
   auto fetch_two = [&](const ServerEnd& server) {
     for (int i = 0; i < 2; ++i, ++id) {

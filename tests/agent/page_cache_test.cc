@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <string>
@@ -36,6 +37,12 @@ TEST(PageCache, ReadAheadMakesAColdRangeResident) {
   (void)::posix_fadvise(fd.get(), 0, 0, POSIX_FADV_DONTNEED);
   read_ahead(fd.get(), {kMiB, 2 * kMiB});
   EXPECT_TRUE(resident(fd.get(), {kMiB, 2 * kMiB}));
+}
+
+TEST(PageCache, WhereTheFileSystemDoesNotTellEverythingPassesForResident) {
+  UniqueFd fd(::memfd_create("page-cache-test", MFD_CLOEXEC));
+  ASSERT_EQ(::ftruncate(fd.get(), 4 * kMiB), 0);
+  EXPECT_TRUE(resident(fd.get(), {0, 4 * kMiB}));
 }
 
 TEST(PageCache, ARangeBeyondTheFileDoesNoHarm) {

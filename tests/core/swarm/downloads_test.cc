@@ -96,23 +96,46 @@ TEST(Downloads, TakesTheRarestPartsFirstWhereNobodyHasARunWhole) {
   }
 }
 
-TEST(Downloads, PipelinesNoMoreThanFourRequestsOfAtMostSixteenMebibytes) {
-  Agent agent(4 * kGiB);
+class Pipeline : public ::testing::TestWithParam<std::size_t> {};
+
+TEST_P(Pipeline, HoldsNoMoreRequestsThanItIsLongOfAtMostSixteenMebibytes) {
+  Agent agent(4 * kGiB, {.pipeline = GetParam()});
   agent.want_all();
   agent.downloads.peer_up(PeerId(0), kNear, agent.now);
   agent.downloads.peer_has_all(PeerId(0), kBlob, agent.now);
   std::uint64_t largest = 0;
+  std::size_t most = 0;
   for (int i = 0; i < 200; ++i) {
     agent.decide_after(milliseconds(2));
-    EXPECT_LE(agent.running.size(), 4u);
+    most = std::max(most, agent.running.size());
     auto running = agent.running;
     for (const auto& [id, request] : running) {
       largest = std::max(largest, agent.layout.range_of(request.pieces).length);
       agent.finish(request);
     }
   }
+  EXPECT_EQ(most, GetParam());
   EXPECT_LE(largest, 16 * kMiB);
   EXPECT_GE(largest, 8 * kMiB) << "a fast source gets large requests";
+}
+
+INSTANTIATE_TEST_SUITE_P(, Pipeline, ::testing::Values(4, 8));
+
+TEST(Downloads, TheOriginHasAPipelineOfItsOwn) {
+  Agent agent(4 * kGiB, {.pipeline = 8, .origin_pipeline = 2});
+  agent.downloads.tracker_up(agent.now);
+  agent.want_all();
+  agent.decide();
+  PieceRange lease = agent.layout.all_pieces();
+  agent.downloads.lease_granted(LeaseKind::kOrigin, kBlob, {&lease, 1}, agent.now);
+  std::size_t most = 0;
+  for (int i = 0; i < 50; ++i) {
+    agent.decide_after(milliseconds(2));
+    most = std::max(most, agent.running.size());
+    auto running = agent.running;
+    for (const auto& [id, request] : running) agent.finish(request);
+  }
+  EXPECT_EQ(most, 2u);
 }
 
 TEST(Downloads, APeerThatSendsBadBytesIsBannedAndItsPiecesComeFromOthers) {
