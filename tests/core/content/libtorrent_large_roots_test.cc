@@ -36,7 +36,7 @@ TEST(PiecesRoot, IsLibtorrentsAboveTheFirstChangeOfPieceLength) {
   hashes.back() = piece_hash(layout, PieceIndex(layout.piece_count() - 1), std::span(&last, 1));
   Hash32 root = pieces_root(layout, hashes);
 
-  Torrent torrent = make_torrent(directory, layout.piece_length());
+  LibtorrentHashes torrent = make_torrent(directory, layout.piece_length());
   EXPECT_EQ(torrent.roots.at("large"), as_text(std::span(&root, 1)));
   EXPECT_EQ(torrent.layers.at(torrent.roots.at("large")), as_text(hashes));
 }

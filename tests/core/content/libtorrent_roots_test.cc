@@ -49,7 +49,7 @@ TEST(PiecesRoot, IsLibtorrentsForEveryShapeAndPieceLength) {
     ours.emplace(name, *hasher.finish());
   }
   for (std::uint64_t piece_length = kMinPieceLength; piece_length <= 8 * kMiB; piece_length *= 2) {
-    Torrent torrent = make_torrent(directory, piece_length);
+    LibtorrentHashes torrent = make_torrent(directory, piece_length);
     ASSERT_EQ(torrent.roots.size(), sizes.size());
     std::size_t layers = 0;
     for (const auto& [name, hashes] : ours) {

@@ -36,18 +36,19 @@ inline std::string as_text(std::span<const Hash32> hashes) {
 }
 
 // What a v2-only torrent says of its files: the root by name, the layer by root.
-struct Torrent {
+struct LibtorrentHashes {
   std::map<std::string, std::string> roots;
   std::map<std::string, std::string> layers;
 };
 
-inline Torrent make_torrent(const std::filesystem::path& directory, std::uint64_t piece_length) {
+inline LibtorrentHashes make_torrent(const std::filesystem::path& directory,
+                                     std::uint64_t piece_length) {
   lt::file_storage files;
   lt::add_files(files, directory.string());
   lt::create_torrent creator(files, static_cast<int>(piece_length), lt::create_torrent::v2_only);
   lt::set_piece_hashes(creator, directory.parent_path().string());
   lt::entry torrent = creator.generate();
-  Torrent out;
+  LibtorrentHashes out;
   for (const auto& [name, node] : torrent["info"]["file tree"].dict()) {
     const lt::entry& file = node.dict().at("");
     const lt::entry* root = file.find_key("pieces root");
