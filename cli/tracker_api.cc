@@ -6,6 +6,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <span>
 #include <utility>
 
 #include "core/api/message.h"
@@ -163,6 +164,28 @@ Result<std::vector<api::ReferenceRecord>> TrackerApi::references() {
 Result<api::Resolved> TrackerApi::resolve(std::string_view reference) {
   return ask<api::Resolved>(
       {.path = std::string(api::paths::kResolve), .query = api::paths::reference_query(reference)});
+}
+
+Result<std::string> TrackerApi::manifest(const content::Digest& digest) {
+  Result<std::string> body = transport_->call({.path = api::paths::manifest(digest)});
+  if (body && content::digest_of(*body) != digest) {
+    return fail(Errc::kCorrupt, "the tracker's manifest " + digest.str() +
+                                    " has another digest: " + content::digest_of(*body).str());
+  }
+  return body;
+}
+
+Result<content::PieceTable> TrackerApi::table(const content::Digest& blob) {
+  Result<std::string> body = transport_->call({.path = api::paths::table(blob)});
+  if (!body) return fail(body.error());
+  Result<content::PieceTable> table = content::PieceTable::parse(std::as_bytes(std::span(*body)));
+  if (table && table->digest() != blob) {
+    table = fail(Errc::kCorrupt, "it is of another blob: " + table->digest().str());
+  }
+  if (!table) {
+    return fail(table.error().with_context("the tracker's piece table of " + blob.str()));
+  }
+  return table;
 }
 
 Result<api::ReferenceRecord> TrackerApi::remove(std::string_view reference) {

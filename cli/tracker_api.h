@@ -12,6 +12,8 @@
 #include "core/api/catalogue.h"
 #include "core/api/operate.h"
 #include "core/base/result.h"
+#include "core/content/digest.h"
+#include "core/content/piece_table.h"
 #include "core/http/tls.h"
 #include "core/http/url.h"
 
@@ -52,6 +54,10 @@ class TrackerApi {
   // All of them, in order; follows the pages.
   Result<std::vector<api::ReferenceRecord>> references();
   Result<api::Resolved> resolve(std::string_view reference);
+  // The manifest's bytes. Errors beside those: corrupt when they have another digest.
+  Result<std::string> manifest(const content::Digest& digest);
+  // Errors beside those: corrupt when it contradicts itself or is of another blob.
+  Result<content::PieceTable> table(const content::Digest& blob);
   Result<api::ReferenceRecord> remove(std::string_view reference);
   Result<api::StatusReport> status(std::string_view reference);
 

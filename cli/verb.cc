@@ -13,7 +13,7 @@ namespace {
 constexpr std::string_view kSummary =
     "Brings models to every node of a cluster: publish once, prefetch everywhere, read locally.";
 
-constexpr std::array<VerbInfo, 14> kVerbs{{
+constexpr std::array<VerbInfo, 15> kVerbs{{
     {"publish", "Give the cluster a directory, or what an origin has, under a name.", make_publish},
     {"prefetch", "Bring a model to nodes before it is needed.", make_prefetch},
     {"pull", "Bring a model to this node and write its files to a directory.", make_pull},
@@ -25,6 +25,7 @@ constexpr std::array<VerbInfo, 14> kVerbs{{
     {"unpin", "Let this node's store evict a model again.", make_unpin},
     {"rm", "Remove a name from the catalogue.", make_remove},
     {"gc", "Free space in this node's store.", make_gc},
+    {"torrent", "Write the BitTorrent v2 torrent of a model.", make_torrent},
     {"cert", "Make the certificates of a cluster.", make_cert},
     {"version", "Print the versions of command, agent and tracker.", make_version},
     {"completion", "Print a completion script for a shell.", make_completion},

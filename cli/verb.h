@@ -40,6 +40,7 @@ std::unique_ptr<Verb> make_pin();
 std::unique_ptr<Verb> make_unpin();
 std::unique_ptr<Verb> make_remove();
 std::unique_ptr<Verb> make_gc();
+std::unique_ptr<Verb> make_torrent();
 std::unique_ptr<Verb> make_cert();
 std::unique_ptr<Verb> make_version();
 std::unique_ptr<Verb> make_completion();

@@ -532,7 +532,12 @@ Task<http::Response> LocalApi::forward(Request request) {
   }
   Deadline deadline = Deadline::after(kCallTimeout + wait_of(request).remaining());
   auto response = co_await parts_.catalogue.forward(std::move(onward), deadline);
-  if (!response) co_return Response::error(response.error());
+  if (!response) {
+    const Error& error = response.error();
+    const bool away = error.code() == Errc::kUnavailable || error.code() == Errc::kTimedOut;
+    co_return Response::error(
+        away ? error.with_context("this node's agent cannot reach its tracker") : error);
+  }
   Response back;
   back.status = response->status;
   back.body = std::move(response->body);

@@ -65,7 +65,10 @@ bool forwardable(const http::Request& request) {
       path == paths::kVersion) {
     return true;
   }
-  return content::Digest::parse(last_segment(path, "/v1/manifests")).has_value();
+  for (std::string_view documents : {"/v1/manifests", "/v1/tables"}) {
+    if (content::Digest::parse(last_segment(path, documents))) return true;
+  }
+  return false;
 }
 
 CatalogueClient::CatalogueClient(Executor executor, const TrackerAddress& tracker)

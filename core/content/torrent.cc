@@ -115,6 +115,19 @@ TruncatedInfoHash InfoHash::truncated() const {
   return out;
 }
 
+Result<std::vector<std::string>> announce_urls(std::span<const std::string> urls) {
+  std::vector<std::string> out;
+  for (const std::string& url : urls) {
+    SHOAL_TRY(check_announce(url));
+    if (std::find(out.begin(), out.end(), url) == out.end()) out.push_back(url);
+  }
+  if (out.size() > kMaxAnnounceUrls) {
+    return fail(Errc::kInvalid,
+                "at most " + std::to_string(kMaxAnnounceUrls) + " announce URLs are possible");
+  }
+  return out;
+}
+
 std::string Torrent::magnet() const {
   // 12 20: a multihash of SHA-256, 32 bytes.
   std::string out = "magnet:?xt=urn:btmh:1220" + info_hash.hex() + "&dn=" + percent_encoded(name);
@@ -217,20 +230,14 @@ std::string ModelTorrent::info() const {
 }
 
 Result<Torrent> ModelTorrent::finish(std::span<const std::string> announce) const {
-  Torrent torrent;
-  for (const std::string& url : announce) {
-    SHOAL_TRY(check_announce(url));
-    auto& known = torrent.announce;
-    if (std::find(known.begin(), known.end(), url) == known.end()) known.push_back(url);
-  }
-  if (torrent.announce.size() > kMaxAnnounceUrls) {
-    return fail(Errc::kInvalid,
-                "at most " + std::to_string(kMaxAnnounceUrls) + " announce URLs are possible");
-  }
+  Result<std::vector<std::string>> urls = announce_urls(announce);
+  if (!urls) return fail(urls.error());
   if (std::vector<ModelFile> lacking = missing(); !lacking.empty()) return no_table(lacking[0]);
 
   std::string info_dictionary = info();
+  Torrent torrent;
   torrent.name = name_;
+  torrent.announce = *std::move(urls);
   torrent.info_hash = {digest_of(info_dictionary).bytes()};
   BencodeWriter out;
   out.begin_dictionary();

@@ -54,6 +54,11 @@ struct InfoHash {
   friend auto operator<=>(const InfoHash&, const InfoHash&) = default;
 };
 
+// The URLs that a torrent can announce to, each once, in the order given. Errors: invalid (no
+// http://, https:// or udp:// URL without spaces and control characters, longer than
+// kMaxAnnounceUrl, more than kMaxAnnounceUrls).
+Result<std::vector<std::string>> announce_urls(std::span<const std::string> urls);
+
 struct Torrent {
   std::string name;
   InfoHash info_hash;
@@ -90,9 +95,8 @@ class ModelTorrent {
   // naming a file of missing().
   Result<InfoHash> info_hash() const;
 
-  // Each URL of `announce` becomes a tier of its own, in this order (BEP 12); one that is there
-  // twice counts once. Errors: not_found as above; invalid (no http://, https:// or udp:// URL
-  // without spaces and control characters, too long, too many).
+  // Each URL of `announce` becomes a tier of its own, in this order (BEP 12). Errors: not_found as
+  // above; those of announce_urls().
   Result<Torrent> finish(std::span<const std::string> announce) const;
 
  private:

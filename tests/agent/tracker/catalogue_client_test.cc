@@ -233,7 +233,7 @@ TEST_F(CatalogueClientTest, ForwardsARequestAsItIs) {
 
 TEST_F(CatalogueClientTest, DoesNotForwardAnythingElse) {
   auto answer =
-      run(client_->forward(http::Request::get("/v1/tables/" + manifest_digest.str()), soon_));
+      run(client_->forward(http::Request::get("/v1/statements/" + manifest_digest.str()), soon_));
   EXPECT_EQ(answer.error().code(), Errc::kDenied);
   EXPECT_TRUE(requests_.empty());
 }
@@ -268,6 +268,7 @@ TEST(Forwardable, IsWhatOperatorsNeed) {
   const std::string digest = manifest_digest.str();
   const std::vector<std::pair<std::string, std::string>> allowed = {
       {"GET", "/v1/manifests/" + digest},
+      {"GET", "/v1/tables/" + digest},
       {"GET", "/v1/references"},
       {"DELETE", "/v1/references"},
       {"GET", "/v1/resolve"},
@@ -297,7 +298,9 @@ TEST(Forwardable, IsWhatOperatorsNeed) {
       {"GET", "/v1/prefetch/../nodes/x/leases"},
       {"GET", "/v1/prefetch/"},
       {"GET", "/v1/prefetchx"},
-      {"GET", "/v1/tables/" + digest},
+      {"GET", "/v1/tables/" + digest + "/x"},
+      {"GET", "/v1/tables/"},
+      {"HEAD", "/v1/tables/" + digest},
       {"PUT", "/v1/tables/" + digest},
       {"PUT", "/v1/origins/" + digest},
       {"GET", "/v1/statements/" + digest},

@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""The torrent of a published model, as other BitTorrent software understands it."""
+
+import hashlib
+import json
+import os
+import subprocess
+import unittest
+import urllib.request
+from pathlib import Path
+
+from e2e_case import FleetCase, free_ports, same
+from benchlib.fleet import BIN
+
+CLIENT = Path(__file__).resolve().parent / "bittorrent_client.py"
+_PIECE = 64 * 1024
+
+# Every kind of a last piece, folders, and names that are sorted otherwise in a tree than as paths.
+_SIZES = {"empty": 0, "one": 1, "leaf-1": 16383, "leaf": 16384, "leaf+1": 16385,
+          "piece-1": _PIECE - 1, "piece": _PIECE, "piece+1": _PIECE + 1,
+          "shards/a/1.bin": 7 * _PIECE + 12345, "shards/a-b": 3 * _PIECE, "shards/a0": 200_000,
+          "ü/weights 1.safetensors": 9_000_001}
+
+
+def pieces(sizes):
+    return sum((size + _PIECE - 1) // _PIECE for size in sizes)
+
+
+class TorrentCase(FleetCase):
+    def client(self, *words, timeout=60):
+        """The last event of a client that ends by itself."""
+        done = subprocess.run([CLIENT, *map(str, words)], capture_output=True, text=True,
+                              timeout=timeout, stdin=subprocess.DEVNULL)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def publish(self, agent, sizes, name="model"):
+        model = self.model(sizes, name)
+        agent.run("publish", model, "--as", f"m/{name}:1")
+        return model
+
+    def export(self, agent, reference="m/model:1", *more):
+        out = self.work / f"{agent.name}-{reference.replace('/', '-')}.torrent"
+        return agent.json("torrent", "export", reference, "-o", out, *more)
+
+
+class ExportTest(TorrentCase):
+    def setUp(self):
+        super().setUp()
+        self.two = self.fleet(2)
+
+    def assert_checks(self, exported, folder, count):
+        """libtorrent finds every piece of the torrent right in `folder`."""
+        checked = self.client("check", exported["file"], folder)
+        self.assertEqual(checked["pieces"], count)
+        self.assertEqual(checked["pieces_have"], count)
+        self.assertEqual(checked["progress"], 1.0)
+        self.assertEqual(checked["info_hash"], exported["info_hash"])
+        self.assertEqual(checked["name"], exported["name"])
+
+    def test_the_files_that_were_published_are_what_the_torrent_says(self):
+        model = self.publish(self.two["n1"], _SIZES)
+        exported = self.export(self.two["n1"])
+        self.assertEqual(exported["piece_length"], _PIECE)
+        self.assert_checks(exported, self.work, pieces(_SIZES.values()))
+        # The check is able to fail: one wrong byte, one wrong piece.
+        with open(model / "shards" / "a" / "1.bin", "r+b") as file:
+            file.seek(3 * _PIECE + 5)
+            byte = file.read(1)
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte[0] ^ 1]))
+        checked = self.client("check", exported["file"], self.work)
+        self.assertEqual(checked["pieces_have"], checked["pieces"] - 1)
+
+    def test_every_node_exports_the_same_bytes(self):
+        self.publish(self.two["n1"], {"a.bin": 300_000, "b/c.bin": 70_000})
+        first, second = (Path(self.export(self.two[n])["file"]).read_bytes() for n in ("n1", "n2"))
+        self.assertEqual(first, second)
+        piped = subprocess.run(self.two["n2"].command("torrent", "export", "m/model:1", "-o", "-"),
+                               capture_output=True, check=True, timeout=30)
+        self.assertEqual(piped.stdout, first)
+        # By the manifest too, and from the tracker without an agent.
+        manifest = self.two["n1"].json("ls")["references"][0]["manifest"]
+        direct = subprocess.run(
+            [BIN / "shoal", "torrent", "export", f"m/model@{manifest}", "-o", "-",
+             "--agent", "/nonexistent", "--tracker", self.two.url],
+            capture_output=True, check=True, timeout=30)
+        self.assertEqual(direct.stdout, first)
+
+    def test_a_model_of_one_file(self):
+        model = self.publish(self.two["n1"], {"w.gguf": 1_000_000}, name="one")
+        exported = self.export(self.two["n1"], "m/one:1")
+        self.assertEqual(exported["name"], "w.gguf")
+        self.assert_checks(exported, model, pieces([1_000_000]))
+
+    def test_pieces_of_more_than_64_kib(self):
+        size = 4 * 2**30 + 123_457
+        model = self.model({"small.bin": 5 * _PIECE + 1}, "large")
+        with open(model / "large.bin", "wb") as file:  # mostly holes: hashed, but not written
+            for offset in (0, 2**31 - 70_000, size - 200_000):
+                file.seek(offset)
+                file.write(os.urandom(200_000))
+        self.assertEqual((model / "large.bin").stat().st_size, size)
+        self.two["n1"].run("publish", model, "--as", "m/large:1", "--in-place")
+        exported = self.export(self.two["n1"], "m/large:1")
+        self.assertEqual(exported["piece_length"], 2 * _PIECE)
+        self.assert_checks(exported, self.work, 32769 + 3)
+
+    def test_another_client_gets_the_model_by_the_magnet_link(self):
+        model = self.publish(self.two["n1"], _SIZES)
+        exported = self.export(self.two["n1"])
+        port = free_ports(1)[0]
+        seeder = self.programs.start("seeder", [str(CLIENT), "--port", str(port), "seed",
+                                                exported["file"], str(self.work)])
+        self.wait_for_log(seeder, '"complete"')
+        got = self.work / "got"
+        ended = self.client("--peer", f"127.0.0.1:{port}", "get", exported["magnet"], got)
+        self.assertEqual(ended["info_hash"], exported["info_hash"])
+        self.assertTrue(same(model, got / "model"))
+
+    def test_what_cannot_be_exported_is_refused_with_a_reason(self):
+        agent = self.two["n1"]
+
+        def refused(reference, *texts):
+            done = agent.run("torrent", "export", reference, "-o", self.work / "no.torrent",
+                             check=False)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            for text in texts:
+                self.assertIn(text, done.stderr)
+            self.assertFalse((self.work / "no.torrent").exists())
+
+        refused("m/none:1", "m/none:1")
+        self.publish(agent, {"a.bin": 300_000})
+        self.put_without_tables("m/model:1", "m/tableless:1")
+        refused("m/tableless:1", "no piece table of a.bin", "shoal publish")
+        self.two.tracker.stop()
+        refused("m/model:1", "cannot reach its tracker")
+
+    def put_without_tables(self, known, name):
+        """Gives the catalogue a manifest like that of `known`, with a file that nobody hashed."""
+        def ask(method, path, body=None, kind="application/json"):
+            request = urllib.request.Request(self.two.url + path, body, {"Content-Type": kind},
+                                             method=method)
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.read()
+        resolved = json.loads(ask("GET", f"/v1/resolve?reference={known}"))
+        manifest = json.loads(ask("GET", f"/v1/manifests/{resolved['manifest']}"))
+        manifest["layers"][0]["digest"] = "sha256:" + hashlib.sha256(b"somebody's").hexdigest()
+        text = json.dumps(manifest).encode()
+        digest = "sha256:" + hashlib.sha256(text).hexdigest()
+        ask("PUT", f"/v1/manifests/{digest}", text, resolved["media_type"])
+        ask("PUT", f"/v1/references?reference={name}", json.dumps({"manifest": digest}).encode())
+
+
+if __name__ == "__main__":
+    unittest.main()
