@@ -19,6 +19,12 @@ void declare(daemon::Settings& table, Settings& settings) {
             {.name = "admin-listen",
              .doc = "Where /metrics, /healthz and /readyz are; plain, without content.",
              .example = "0.0.0.0:6968"});
+  table.add(settings.bt_listen,
+            {.name = "bt-listen",
+             .doc = "Where BitTorrent clients find one another for the catalogue's torrents "
+                    "(/announce, /scrape): plain HTTP, for everybody who reaches it; off if not "
+                    "set.",
+             .example = "0.0.0.0:6881"});
   table.section("State");
   table.add(settings.data, {.name = "data",
                             .doc = "Folder of the catalogue's database; one tracker uses it.",

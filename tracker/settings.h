@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "core/daemon/address.h"
@@ -13,6 +14,7 @@ namespace shoal::tracker {
 struct Settings {
   daemon::Address listen{"0.0.0.0", 6969};
   daemon::Address admin_listen{"127.0.0.1", 6968};
+  std::optional<daemon::Address> bt_listen;
   std::filesystem::path data;
   std::chrono::milliseconds heartbeat{2'000};
   std::filesystem::path tls_cert;

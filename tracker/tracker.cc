@@ -18,6 +18,14 @@ TrackerService::Options service_options(const Settings& settings) {
   return options;
 }
 
+std::unique_ptr<BitTorrentListener> bittorrent(const Executor& executor, const Settings& settings,
+                                               TrackerService& service) {
+  if (!settings.bt_listen) return nullptr;
+  BitTorrentListener::Options options;
+  options.listen.tcp = *settings.bt_listen;
+  return std::make_unique<BitTorrentListener>(executor, std::move(options), service.control());
+}
+
 }  // namespace
 
 Result<std::unique_ptr<daemon::Service>> Tracker::make(daemon::Host host,
@@ -40,12 +48,17 @@ Tracker::Tracker(daemon::Host host, const Settings& settings, std::unique_ptr<Ca
       stop_(host.executor),
       tasks_(host.executor, "certificates"),
       service_(host.executor, service_options(settings), std::move(catalogue), tls_),
+      bittorrent_(bittorrent(host.executor, settings, service_)),
       admin_(host.executor, settings.admin_listen, [this] { return service_.not_ready(); }) {}
 
 Task<Status> Tracker::start() {
   // First, so that a start that takes long can be looked at.
   SHOAL_CO_TRY(admin_.start());
   SHOAL_CO_TRY(co_await service_.start());
+  if (bittorrent_) {
+    SHOAL_CO_TRY(bittorrent_->start());
+    log::info("serving BitTorrent clients", {{"listen", bittorrent_->local().str()}});
+  }
   if (tls_) tasks_.spawn("watch", watch_certificates(), [this] { stop_.set(); });
   log::info("serving", {{"listen", service_.local().str()},
                         {"admin", admin_.local().str()},
@@ -55,6 +68,7 @@ Task<Status> Tracker::start() {
 
 Task<void> Tracker::stop(Deadline deadline) {
   co_await tasks_.stop();
+  if (bittorrent_) co_await bittorrent_->stop(deadline);
   co_await service_.stop(deadline);
   co_await admin_.stop(deadline);
 }

@@ -14,6 +14,7 @@
 #include "core/daemon/admin.h"
 #include "core/daemon/run.h"
 #include "core/http/tls.h"
+#include "tracker/bittorrent/bittorrent_listener.h"
 #include "tracker/service/tracker_service.h"
 #include "tracker/settings.h"
 
@@ -39,6 +40,7 @@ class Tracker final : public daemon::Service {
   Event stop_;
   TaskGroup tasks_;
   TrackerService service_;
+  std::unique_ptr<BitTorrentListener> bittorrent_;  // null: not wanted
   daemon::AdminEndpoint admin_;
 };
 

@@ -45,7 +45,8 @@ std::string_view Request::param(std::string_view name) const {
 }
 
 std::string Request::target() const {
-  return (raw_path.empty() ? percent_encode_path(path) : raw_path) + format_query(query);
+  return (raw_path.empty() ? percent_encode_path(path) : raw_path) +
+         (raw_query.empty() ? format_query(query) : "?" + raw_query);
 }
 
 Request Request::get(std::string path, Query query) {

@@ -63,6 +63,7 @@ struct Request {
   std::string path = "/";  // decoded, without the query
   std::string raw_path;  // as it is on the wire; filled by readers. Not empty: sent instead of path
   Query query;
+  std::string raw_query;  // see MessageLimits::raw_query; `query` is empty then
   Headers headers;
   std::string body;
   std::vector<UniqueFd> fds;  // descriptors that travel with it (unix sockets)

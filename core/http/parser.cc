@@ -49,6 +49,7 @@ struct RequestParser::Impl {
   State state = State::kMore;
   bool head_seen = false;
   bool continue_wanted = false;
+  bool raw_query = false;
   IncomingRequest result;
 
   void refuse(int status, std::string reason) {
@@ -81,7 +82,9 @@ struct RequestParser::Impl {
     Result<std::string> path = percent_decode(request.raw_path);
     if (!path) return refuse(400, "path: " + path.error().message());
     request.path = std::move(*path);
-    if (question != std::string_view::npos) {
+    if (question != std::string_view::npos && raw_query) {
+      request.raw_query = target.substr(question + 1);
+    } else if (question != std::string_view::npos) {
       Result<Query> query = parse_query(target.substr(question + 1));
       if (!query) return refuse(400, "query: " + query.error().message());
       request.query = std::move(*query);
@@ -97,6 +100,7 @@ struct RequestParser::Impl {
 RequestParser::RequestParser(MessageLimits limits) : impl_(std::make_unique<Impl>()) {
   impl_->parser.header_limit(static_cast<std::uint32_t>(limits.max_head));
   impl_->parser.body_limit(limits.max_body);
+  impl_->raw_query = limits.raw_query;
 }
 
 RequestParser::~RequestParser() = default;

@@ -25,6 +25,9 @@ namespace shoal::http {
 struct MessageLimits {
   std::size_t max_head = 16 * 1024;           // bytes of start line and fields
   std::uint64_t max_body = 16 * 1024 * 1024;  // bytes after decoding
+  // Of requests read: the query is not decoded but left as it is on the wire, without its '?'. For
+  // protocols whose values are bytes rather than text, or whose keys repeat.
+  bool raw_query = false;
 };
 
 // Bytes that were received but not yet used. What a message's reader took beyond its end stays here

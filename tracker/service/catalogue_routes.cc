@@ -125,6 +125,7 @@ Task<http::Response> CatalogueRoutes::put_reference(http::Request request) {
   };
   auto put = co_await control_.with_catalogue(job);
   if (!put) co_return http::Response::error(put.error());
+  control_.references_changed();
   control_.book().manifest_named(put->record.manifest);
   control_.fleet().set_named(put->record.manifest, true);
   if (put->orphan) {
@@ -164,6 +165,7 @@ Task<http::Response> CatalogueRoutes::delete_reference(http::Request request) {
   };
   auto removed = co_await control_.with_catalogue(job);
   if (!removed) co_return http::Response::error(removed.error());
+  control_.references_changed();
   if (removed->was_last) {
     control_.book().manifest_removed(removed->record.manifest, control_.now());
     control_.fleet().set_named(removed->record.manifest, false);

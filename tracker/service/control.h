@@ -78,6 +78,11 @@ class Control : OneThreadOnly {
   ConnectBack& connect_back() { return connect_back_; }
   TaskGroup& tasks() { return tasks_; }
 
+  // After a reference was made, moved or removed in the catalogue.
+  void references_changed() { ++references_version_; }
+  // Another number after each such change.
+  std::uint64_t references_version() const { return references_version_; }
+
   // What node `node` found when it read the whole blob. Makes others look, withdraws a table that
   // lies and tells everybody. Gives whether it is withdrawn. Errors: the catalogue's.
   Task<Result<bool>> verdict(std::string node, api::Verdict verdict);
@@ -146,6 +151,7 @@ class Control : OneThreadOnly {
   Condition progress_;  // of any prefetch
   bool progress_due_ = false;
   bool loaded_ = false;
+  std::uint64_t references_version_ = 1;
   Event stop_;
   BlockingPool pool_;
   TaskGroup tasks_;

@@ -45,6 +45,8 @@ class TrackerService {
   // With the real port; after start().
   const http::Endpoint& local() const;
   const std::string& epoch() const { return control_.epoch(); }
+  // For other listeners, which stop before this does.
+  Control& control() { return control_; }
   // Why the tracker is not ready; nothing when it is.
   std::optional<std::string> not_ready() const { return control_.not_ready(); }
 

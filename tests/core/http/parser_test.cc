@@ -35,6 +35,18 @@ TEST(RequestParser, SplitsARequestIntoItsParts) {
   EXPECT_TRUE(incoming.keep_alive);
 }
 
+TEST(RequestParser, LeavesAQueryAloneThatIsNotText) {
+  const std::string text = "GET /a%20b?h=%00+%ff&h=%zz?&&x HTTP/1.1\r\n\r\n";
+  EXPECT_EQ(parse_whole(text).refusal, 400);
+  const IncomingRequest incoming = parse_whole(text, {.raw_query = true});
+  ASSERT_TRUE(incoming.request);
+  EXPECT_EQ(incoming.request->path, "/a b");
+  EXPECT_EQ(incoming.request->raw_query, "h=%00+%ff&h=%zz?&&x");
+  EXPECT_TRUE(incoming.request->query.empty());
+  EXPECT_EQ(incoming.request->target(), "/a%20b?h=%00+%ff&h=%zz?&&x");
+  EXPECT_EQ(parse_whole("GET /a?b=c HTTP/1.1\r\n\r\n").request->raw_query, "");
+}
+
 TEST(RequestParser, GivesTheSameForEverySplit) {
   for (std::size_t cut = 1; cut < kPost.size(); ++cut) {
     RequestParser parser({});
