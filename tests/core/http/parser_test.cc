@@ -61,6 +61,24 @@ TEST(RequestParser, GivesTheSameForEverySplit) {
   }
 }
 
+TEST(RequestParser, AHeadIsTooLongOrNotHoweverItArrives) {
+  const std::size_t head = kPost.find("hello");
+  for (std::size_t limit : {head - 1, head, head + 1}) {
+    for (std::size_t step = 1; step <= kPost.size(); ++step) {
+      RequestParser parser({.max_head = limit});
+      std::string pending;
+      for (std::size_t at = 0; at < kPost.size(); at += step) {
+        if (parser.state() != RequestParser::State::kMore) break;
+        pending += kPost.substr(at, step);
+        pending.erase(0, parser.feed(bytes(pending)));
+      }
+      ASSERT_EQ(parser.state() == RequestParser::State::kDone, limit >= head)
+          << limit << " " << step;
+      EXPECT_EQ(parser.take().refusal, limit < head ? 431 : 0);
+    }
+  }
+}
+
 TEST(RequestParser, LeavesThePipelinedNextRequestAlone) {
   std::size_t taken = 0;
   const std::string two = std::string(kPost) + "GET /next HTTP/1.1\r\n\r\n";
