@@ -206,13 +206,14 @@ class Fleet:
     """
 
     def __init__(self, programs, directory, runtime, agents, tracker_node=None, agent_flags=(),
-                 tls=None):
+                 tracker_flags=(), tls=None):
         self.programs = programs
         self.tls = tls
         self.directory = Path(directory)
         self.runtime = Path(runtime)
         self.runtime.mkdir(parents=True, exist_ok=True)
         self.agent_flags = agent_flags
+        self.tracker_flags = tracker_flags
         self.tracker_node = tracker_node
         self.tracker_host = tracker_node.address if tracker_node else "127.0.0.1"
         self.tracker_port, self.tracker_admin = (6969, 6968) if tracker_node else free_ports(2)
@@ -232,7 +233,7 @@ class Fleet:
             [str(BIN / "shoal-tracker"), *map(str, trust),
              "--listen", f"{self.tracker_host}:{self.tracker_port}",
              "--admin-listen", f"{self.tracker_host}:{self.tracker_admin}",
-             "--data", str(self.directory / "tracker")], node=self.tracker_node, env=env)
+             "--data", str(self.directory / "tracker"), *map(str, self.tracker_flags)], node=self.tracker_node, env=env)
         self.tracker.wait_for_port(self.tracker_port, self.tracker_host, node=self.tracker_node)
 
     def wait_tracker_ready(self, timeout=15):

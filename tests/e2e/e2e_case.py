@@ -62,10 +62,11 @@ class FleetCase(unittest.TestCase):
         self.stack.callback(shutil.rmtree, self.work, True)
         self.programs = self.stack.enter_context(Supervisor(self.work / "logs"))
 
-    def fleet(self, count, *flags, tls=None):
-        """A tracker and the agents n1 … nCOUNT, registered."""
+    def fleet(self, count, *flags, tracker_flags=(), tls=None):
+        """A tracker and the agents n1 … nCOUNT, registered. flags: of the agents."""
         names = {f"n{i}": None for i in range(1, count + 1)}
-        fleet = Fleet(self.programs, self.work, self.runtime, names, agent_flags=flags, tls=tls)
+        fleet = Fleet(self.programs, self.work, self.runtime, names, agent_flags=flags,
+                      tracker_flags=tracker_flags, tls=tls)
         return fleet.start()
 
     def model(self, sizes, name="model"):

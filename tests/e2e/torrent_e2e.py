@@ -152,5 +152,76 @@ class ExportTest(TorrentCase):
         ask("PUT", f"/v1/references?reference={name}", json.dumps({"manifest": digest}).encode())
 
 
+class AnnounceTest(TorrentCase):
+    """Clients know of one another only what the tracker tells them."""
+
+    def setUp(self):
+        super().setUp()
+        self.port = free_ports(1)[0]
+        self.url = f"http://127.0.0.1:{self.port}/announce"
+        self.fleet_ = self.fleet(1, tracker_flags=("--bt-listen", f"127.0.0.1:{self.port}"))
+        self.agent = self.fleet_["n1"]
+        self.content = self.publish(self.agent, _SIZES)
+        self.exported = self.export(self.agent, "m/model:1", "--announce", self.url)
+
+    def start(self, name, mode, what, folder):
+        return self.programs.start(name, [str(CLIENT), mode, what, str(folder)])
+
+    def clients(self):
+        """How many the tracker knows, by role."""
+        metrics = self.fleet_.tracker_metrics()
+        return {role: int(metrics.get(f'shoal_tracker_bittorrent_clients{{role="{role}"}}', 0))
+                for role in ("seed", "leech")}
+
+    def scrape(self):
+        first = "".join(f"%{self.exported['info_hash'][i:i + 2]}" for i in range(0, 40, 2))
+        page = f"http://127.0.0.1:{self.port}/scrape?info_hash={first}"
+        with urllib.request.urlopen(page, timeout=5) as answer:
+            return answer.read()
+
+    def test_a_leech_finds_the_seed_and_becomes_one(self):
+        seed = self.start("seed", "seed", self.exported["file"], self.work)
+        self.wait_for_log(seed, '"event": "tracker"')
+        self.wait_for("the tracker to know the seed", self.clients,
+                      lambda known: known == {"seed": 1, "leech": 0}, 10)
+        got = self.work / "got"
+        ended = self.client("get", self.exported["file"], got)
+        self.assertEqual(ended["info_hash"], self.exported["info_hash"])
+        self.assertTrue(same(self.content, got / "model"))
+        # By the magnet link alone, from either; this one stays.
+        third = self.start("third", "seed", self.exported["magnet"], self.work / "third")
+        self.wait_for_log(third, '"complete"', 60)
+        self.assertTrue(same(self.content, self.work / "third" / "model"))
+        self.wait_for("the tracker to hear of both downloads", self.scrape,
+                      lambda answer: b"10:downloadedi2e" in answer, 20)
+
+    def test_one_that_came_first_is_found_by_the_seed(self):
+        leech = self.start("leech", "seed", self.exported["file"], self.work / "got")
+        self.wait_for_log(leech, '"event": "tracker"')
+        self.assertNotIn('"complete"', leech.log_tail(100))
+        self.start("seed", "seed", self.exported["file"], self.work)
+        self.wait_for_log(leech, '"complete"', 60)
+        self.assertTrue(same(self.content, self.work / "got" / "model"))
+
+    def test_a_torrent_that_the_catalogue_does_not_name_is_refused(self):
+        self.agent.run("rm", "m/model:1")
+        seed = self.start("seed", "seed", self.exported["file"], self.work)
+        self.wait_for_log(seed, "no model in this cluster's catalogue has this torrent")
+        self.assertEqual(self.clients(), {"seed": 0, "leech": 0})
+        self.assertEqual(self.scrape(), b"d5:filesdee")
+        # Published again it is the same torrent, also after a restart of the tracker.
+        self.agent.run("publish", self.content, "--as", "m/again:2")
+        again = self.export(self.agent, "m/again:2", "--announce", self.url)
+        self.assertNotEqual(again["info_hash"], self.exported["info_hash"])  # has another name
+        self.agent.run("publish", self.content, "--as", "else/model:2")
+        self.assertEqual(self.export(self.agent, "else/model:2")["info_hash"],
+                         self.exported["info_hash"])
+        self.fleet_.tracker.stop()
+        self.fleet_.start_tracker()
+        late = self.start("late", "seed", self.exported["file"], self.work)
+        self.wait_for_log(late, '"peers"')
+        self.assertEqual(self.clients()["seed"], 1)
+
+
 if __name__ == "__main__":
     unittest.main()
