@@ -166,11 +166,16 @@ TEST_F(BitTorrentTest, MistakesAreAnsweredInTheClientsLanguage) {
   EXPECT_EQ(nothing.status, 404);
 }
 
-TEST_F(BitTorrentTest, SaysThatTheCatalogueCannotBeRead) {
+TEST_F(BitTorrentTest, ACatalogueThatCannotBeReadHidesOnlyWhatIsNew) {
   publish(model_, "m:1");
+  announce(info_hash(model_), 7000);
+  const TestModel next = make_test_model("m", {{"a.bin", "other"}});
+  publish(next, "m:2");
   run_to_end(io_, service_->control().stop());
-  EXPECT_THAT(announce(info_hash(model_), 7000), HasSubstr("cannot read its catalogue"));
-  EXPECT_THAT(ask("/scrape", "info_hash=" + info_hash(model_)),
+  EXPECT_THAT(announce(info_hash(model_), 7001), HasSubstr("5:peers6:"));
+  EXPECT_THAT(announce(info_hash(next), 7000), HasSubstr("cannot read its catalogue"));
+  EXPECT_THAT(ask("/scrape", "info_hash=" + info_hash(model_)), HasSubstr("incompletei2e"));
+  EXPECT_THAT(ask("/scrape", "info_hash=" + info_hash(model_) + "&info_hash=" + info_hash(next)),
               HasSubstr("cannot read its catalogue"));
 }
 

@@ -90,10 +90,10 @@ Task<http::Response> BitTorrentListener::announce(http::Request request) {
   if (!peer) co_return refuse("invalid", peer.error().message());
   Result<BtAddress> from = BtAddress::parse(peer->host, query->port);
   if (!from) co_return refuse("invalid", from.error().message());
-  if (Status current = co_await catch_up(); !current) {
-    co_return refuse("failed", sentence(current.error()));
-  }
+  // A catalogue that cannot be read keeps nobody from what it is known to have.
+  Status current = co_await catch_up();
   if (!known_.contains(query->info_hash)) {
+    if (!current) co_return refuse("failed", sentence(current.error()));
     co_return refuse("unknown", "no model in this cluster's catalogue has this torrent");
   }
   SwarmTable::Answer answer = swarms_.announce(*query, *from, control_.now());
@@ -109,12 +109,13 @@ Task<http::Response> BitTorrentListener::scrape(http::Request request) {
   scrapes.add();
   auto torrents = parse_scrape(request.raw_query);
   if (!torrents) co_return bencoded(failure_answer(torrents.error().message()));
-  if (Status current = co_await catch_up(); !current) {
-    co_return bencoded(failure_answer(sentence(current.error())));
-  }
+  Status current = co_await catch_up();
   std::vector<std::pair<content::TruncatedInfoHash, SwarmCounts>> files;
   for (const content::TruncatedInfoHash& torrent : *torrents) {
     if (known_.contains(torrent)) files.emplace_back(torrent, swarms_.counts(torrent));
+  }
+  if (!current && files.size() < torrents->size()) {
+    co_return bencoded(failure_answer(sentence(current.error())));
   }
   co_return bencoded(scrape_answer(files));
 }
