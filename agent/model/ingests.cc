@@ -91,6 +91,7 @@ bool Ingests::cancel(const std::string& id) {
     jobs_.erase(it);
     take_back(*job);
   }
+  settle_cancelled();
   return true;
 }
 
@@ -99,14 +100,27 @@ bool Ingests::cancel(const std::string& id) {
 void Ingests::take_back(Job& job) {
   job.lease.reset();
   const bool brought = job.table && job.how != "present" && job.how != "hash";
-  if (!brought) return;
-  const content::Digest digest = job.table->digest();
-  bool used = std::any_of(jobs_.begin(), jobs_.end(), [&](const auto& entry) {
-    const Job& other = *entry.second;
-    if (&other == &job || other.cancel) return false;
-    return !other.ended || (other.table && other.table->digest() == digest);
+  if (brought) cancelled_.push_back(job.table->digest());
+}
+
+// The jobs of one publication are cancelled one after the other: while some of them still read,
+// nobody can tell what they will count on. So this follows whatever ends or is cancelled.
+void Ingests::settle_cancelled() {
+  const bool reading = std::any_of(jobs_.begin(), jobs_.end(), [](const auto& entry) {
+    return !entry.second->ended && !entry.second->cancel;
   });
-  if (!used) unwanted_(digest);
+  for (const content::Digest& digest : std::exchange(cancelled_, {})) {
+    const bool used = std::any_of(jobs_.begin(), jobs_.end(), [&](const auto& entry) {
+      const Job& job = *entry.second;
+      return !job.cancel && job.table && job.table->digest() == digest;
+    });
+    if (used) continue;
+    if (reading) {
+      cancelled_.push_back(digest);
+    } else {
+      unwanted_(digest);
+    }
+  }
 }
 
 Task<void> Ingests::run(std::shared_ptr<Job> job) {
@@ -124,6 +138,7 @@ Task<void> Ingests::run(std::shared_ptr<Job> job) {
     job->error = outcome.error();
   }
   if (job->cancel) take_back(*job);
+  settle_cancelled();
   ended_.notify_all();
 }
 

@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "agent/origin/origin.h"
 #include "core/async/blocking_pool.h"
@@ -109,6 +110,7 @@ class Ingests {
 
   Task<void> run(std::shared_ptr<Job> job);
   void take_back(Job& job);
+  void settle_cancelled();
   Result<Outcome> work(Job& job);
   std::string begin(std::shared_ptr<Job> job);
   Result<Outcome> bring(Job& job);
@@ -126,6 +128,9 @@ class Ingests {
   TaskGroup tasks_;
   Condition ended_;
   std::unordered_map<std::string, std::shared_ptr<Job>> jobs_;  // shared with their threads
+  // What cancelled jobs brought, until it is known whether a job that still reads has the same
+  // bytes.
+  std::vector<content::Digest> cancelled_;
   std::atomic<std::size_t> leases_{0};  // how many were taken since none was held
   BlockingPool pool_;
 };

@@ -1,0 +1,105 @@
+#include "agent/model/ingests.h"
+
+#include <gtest/gtest.h>
+
+#include <boost/asio/io_context.hpp>
+#include <map>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "core/async/run.h"
+#include "tests/agent/temp_store.h"
+
+namespace shoal::agent {
+namespace {
+
+// Files in memory; what is put on hold is waited for until its reader gives up.
+class HeldOrigin final : public Origin {
+ public:
+  std::string_view kind() const override { return "test"; }
+  bool handles(std::string_view) const override { return true; }
+  OriginStatus list(const OriginQuery&, OriginListing&, const CancelFlag&) override {
+    return {fail(Errc::kInvalid, "nothing is listed here"), {}};
+  }
+  OriginStatus probe(const std::string&, OriginFile&, const CancelFlag&) override {
+    return {fail(Errc::kInvalid, "nothing is looked at here"), {}};
+  }
+  OriginStatus read(const OriginFile& file, ByteRange range, const OriginSink& sink,
+                    const CancelFlag& cancel) override {
+    while (file.url == held_ && !cancel) std::this_thread::yield();
+    if (cancel) return {fail(Errc::kCancelled, "cancelled"), {}};
+    return {sink(std::span(files_.at(file.url)).subspan(range.offset, range.length)), {}};
+  }
+
+  RemoteFile add(const std::string& name, std::vector<std::byte> bytes) {
+    RemoteFile remote{this, {name, bytes.size(), "1"}, {}};
+    files_[name] = std::move(bytes);
+    return remote;
+  }
+  void hold(std::string name) { held_ = std::move(name); }
+
+ private:
+  std::map<std::string, std::vector<std::byte>> files_;
+  std::string held_;
+};
+
+class IngestsTest : public ::testing::Test {
+ protected:
+  IngestsTest()
+      : folder_(store_.path("origins")),
+        ingests_((std::filesystem::create_directory(folder_), io_.get_executor()), *store_, folder_,
+                 2, [](const store::Blob&) {},
+                 [this](const content::Digest& digest) { unwanted_.push_back(digest); }) {}
+  ~IngestsTest() override { run_to_end(io_, ingests_.stop()); }
+
+  IngestView end_of(const std::string& id) {
+    auto view = run_to_end(io_, ingests_.wait(id, Deadline::after(std::chrono::seconds(30))));
+    EXPECT_TRUE(view && !view->running);
+    return view ? *view : IngestView{};
+  }
+  std::string start(const std::string& name, std::uint64_t seed) {
+    return ingests_.start(origin_.add(name, random_bytes(100'000, seed)), IngestMode::kCopy);
+  }
+  std::vector<content::Digest> taken_back() { return std::exchange(unwanted_, {}); }
+
+  TempStore store_;
+  const std::string folder_;
+  HeldOrigin origin_;
+  asio::io_context io_;
+  std::vector<content::Digest> unwanted_;
+  Ingests ingests_;
+};
+
+TEST_F(IngestsTest, WhatOneBroughtThatIsCancelledBeforeTheOthersOfItsPublicationIsTakenBackToo) {
+  origin_.hold("slow");
+  const std::string quick = start("quick", 1);
+  const content::Digest brought = end_of(quick).table.value().digest();
+  const std::string slow = start("slow", 2);
+  EXPECT_TRUE(ingests_.cancel(quick));
+  EXPECT_TRUE(taken_back().empty()) << "the other one may have the same bytes";
+  EXPECT_TRUE(ingests_.cancel(slow));
+  EXPECT_EQ(taken_back(), std::vector{brought});
+  EXPECT_TRUE(end_of(slow).error);
+  EXPECT_TRUE(taken_back().empty()) << "once";
+}
+
+TEST_F(IngestsTest, WhatACancelledOneBroughtStaysWhereAnotherHasTheSameBytes) {
+  for (std::uint64_t seed : {3, 4}) {
+    const bool same = seed == 3;
+    const std::string quick = start("quick", 3);
+    const content::Digest brought = end_of(quick).table.value().digest();
+    const std::string other = start("other" + std::to_string(seed), seed);
+    EXPECT_TRUE(ingests_.cancel(quick));
+    EXPECT_FALSE(end_of(other).error);
+    EXPECT_EQ(taken_back(), same ? std::vector<content::Digest>() : std::vector{brought});
+    ingests_.cancel(other);
+    (void)taken_back();
+    // The store is the caller's to clear; without it the next round would find the bytes present.
+    EXPECT_TRUE(store_->remove(brought));
+  }
+}
+
+}  // namespace
+}  // namespace shoal::agent
