@@ -99,23 +99,24 @@ bool Ingests::cancel(const std::string& id) {
 // the same bytes.
 void Ingests::take_back(Job& job) {
   job.lease.reset();
-  const bool brought = job.table && job.how != "present" && job.how != "hash";
-  if (brought) cancelled_.push_back(job.table->digest());
+  if (std::exchange(job.brought, false)) cancelled_.push_back(job.table->digest());
 }
 
 // The jobs of one publication are cancelled one after the other: while some of them still read,
-// nobody can tell what they will count on. So this follows whatever ends or is cancelled.
+// nobody can tell what they will count on. So this follows whatever ends or is cancelled. Who
+// counts on them has brought them from now on.
 void Ingests::settle_cancelled() {
   const bool reading = std::any_of(jobs_.begin(), jobs_.end(), [](const auto& entry) {
     return !entry.second->ended && !entry.second->cancel;
   });
   for (const content::Digest& digest : std::exchange(cancelled_, {})) {
-    const bool used = std::any_of(jobs_.begin(), jobs_.end(), [&](const auto& entry) {
+    auto user = std::find_if(jobs_.begin(), jobs_.end(), [&](const auto& entry) {
       const Job& job = *entry.second;
-      return !job.cancel && job.table && job.table->digest() == digest;
+      return !job.cancel && job.table && job.table->digest() == digest && job.how != "hash";
     });
-    if (used) continue;
-    if (reading) {
+    if (user != jobs_.end()) {
+      user->second->brought = true;
+    } else if (reading) {
       cancelled_.push_back(digest);
     } else {
       unwanted_(digest);
@@ -132,6 +133,7 @@ Task<void> Ingests::run(std::shared_ptr<Job> job) {
   if (outcome) {
     job->table = std::move(outcome->table);
     job->how = std::move(outcome->how);
+    job->brought = job->how != "present" && job->how != "hash";
     job->lease = std::move(outcome->lease);
     if (outcome->blob) stored_(*outcome->blob);
   } else {

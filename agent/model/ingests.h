@@ -98,6 +98,7 @@ class Ingests {
     std::optional<Error> error;
     std::optional<content::PieceTable> table;
     std::string how;
+    bool brought = false;  // the store has its bytes for its sake
     // What one file brings must not be evicted for the next one of the same model.
     std::optional<store::ReadLease> lease;
   };

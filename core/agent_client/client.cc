@@ -1,11 +1,11 @@
 #include "core/agent_client/client.h"
 
-#include <cctype>
 #include <utility>
 
 #include "core/agent_client/connection.h"
 #include "core/agent_client/parse.h"
 #include "core/agent_client/request_json.h"
+#include "core/base/percent.h"
 
 namespace shoal::agent_client {
 namespace {
@@ -13,22 +13,6 @@ namespace {
 // Listing a large bucket, storing tables at the tracker and unlinking many blobs take longer than
 // an ordinary call.
 constexpr std::chrono::minutes kSlowCall{5};
-
-std::string escape(std::string_view text) {
-  constexpr std::string_view kHex = "0123456789ABCDEF";
-  std::string out;
-  for (char c : text) {
-    auto byte = static_cast<unsigned char>(c);
-    if (std::isalnum(byte) || c == '-' || c == '.' || c == '_' || c == '~') {
-      out += c;
-    } else {
-      out += '%';
-      out += kHex[byte >> 4];
-      out += kHex[byte & 15];
-    }
-  }
-  return out;
-}
 
 std::string with_wait(std::string target, std::chrono::milliseconds wait) {
   char separator = target.find('?') == std::string::npos ? '?' : '&';
@@ -149,12 +133,13 @@ Result<std::string> Client::start_ingest(int fd, IngestMode mode,
 }
 
 Result<IngestState> Client::ingest(std::string_view job, std::chrono::milliseconds wait) {
-  return impl_->ask({.target = with_wait("/v1/ingests/" + escape(job), wait), .extra = wait},
-                    parse_ingest);
+  return impl_->ask(
+      {.target = with_wait("/v1/ingests/" + percent_encode(job), wait), .extra = wait},
+      parse_ingest);
 }
 
 Status Client::cancel_ingest(std::string_view job) {
-  return impl_->tell({.method = "DELETE", .target = "/v1/ingests/" + escape(job)});
+  return impl_->tell({.method = "DELETE", .target = "/v1/ingests/" + percent_encode(job)});
 }
 
 Result<content::Digest> Client::publish(const PublishRequest& request) {
@@ -173,13 +158,13 @@ Result<PullStarted> Client::start_pull(std::string_view reference, bool pin, Pul
 
 Result<PullProgress> Client::pull(std::string_view pull, std::uint64_t since,
                                   std::chrono::milliseconds wait) {
-  std::string target = "/v1/pulls/" + escape(pull) + "?since=" + std::to_string(since);
+  std::string target = "/v1/pulls/" + percent_encode(pull) + "?since=" + std::to_string(since);
   return impl_->ask({.target = with_wait(std::move(target), wait), .extra = wait},
                     parse_pull_progress);
 }
 
 Status Client::cancel_pull(std::string_view pull) {
-  return impl_->tell({.method = "DELETE", .target = "/v1/pulls/" + escape(pull)});
+  return impl_->tell({.method = "DELETE", .target = "/v1/pulls/" + percent_encode(pull)});
 }
 
 Result<OpenedBlob> Client::open(const content::Digest& digest) {
@@ -217,7 +202,7 @@ Result<std::string> Client::start_verify(std::string_view reference) {
 }
 
 Result<VerifyState> Client::verify(std::string_view job, std::chrono::milliseconds wait) {
-  return impl_->ask({.target = with_wait("/v1/verify/" + escape(job), wait), .extra = wait},
+  return impl_->ask({.target = with_wait("/v1/verify/" + percent_encode(job), wait), .extra = wait},
                     parse_verify);
 }
 
@@ -230,7 +215,8 @@ Result<GcResult> Client::gc(bool dry_run, std::optional<std::uint64_t> target_by
 }
 
 Result<Explanation> Client::explain(std::string_view reference) {
-  return impl_->ask({.target = "/v1/explain?reference=" + escape(reference)}, parse_explanation);
+  return impl_->ask({.target = "/v1/explain?reference=" + percent_encode(reference)},
+                    parse_explanation);
 }
 
 Result<RawAnswer> Client::forward(std::string_view method, std::string_view target,

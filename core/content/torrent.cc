@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/base/hex.h"
+#include "core/base/percent.h"
 #include "core/content/bencode.h"
 #include "core/content/layout.h"
 #include "core/content/merkle.h"
@@ -87,24 +88,6 @@ Status check_announce(std::string_view url) {
   return {};
 }
 
-// RFC 3986, section 2.3: everything but the unreserved characters.
-std::string percent_encoded(std::string_view text) {
-  constexpr std::string_view kDigits = "0123456789ABCDEF";
-  std::string out;
-  for (char c : text) {
-    bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-    if (letter || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_' || c == '~') {
-      out += c;
-    } else {
-      auto byte = static_cast<unsigned char>(c);
-      out += '%';
-      out += kDigits[byte >> 4];
-      out += kDigits[byte & 15];
-    }
-  }
-  return out;
-}
-
 }  // namespace
 
 std::string InfoHash::hex() const { return to_hex(bytes); }
@@ -130,8 +113,8 @@ Result<std::vector<std::string>> announce_urls(std::span<const std::string> urls
 
 std::string Torrent::magnet() const {
   // 12 20: a multihash of SHA-256, 32 bytes.
-  std::string out = "magnet:?xt=urn:btmh:1220" + info_hash.hex() + "&dn=" + percent_encoded(name);
-  for (const std::string& url : announce) out += "&tr=" + percent_encoded(url);
+  std::string out = "magnet:?xt=urn:btmh:1220" + info_hash.hex() + "&dn=" + percent_encode(name);
+  for (const std::string& url : announce) out += "&tr=" + percent_encode(url);
   return out;
 }
 

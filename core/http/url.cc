@@ -1,6 +1,10 @@
 #include "core/http/url.h"
 
 #include <charconv>
+#include <optional>
+#include <utility>
+
+#include "core/base/percent.h"
 
 namespace shoal::http {
 
@@ -71,24 +75,6 @@ Result<HostPort> parse_authority(std::string_view text, const std::uint16_t* def
 bool valid_unix_path(std::string_view path) {
   return path.size() >= 2 && path.size() < 108 && path[0] == '/' &&
          path.find('\0') == std::string_view::npos;
-}
-
-std::string encode(std::string_view text, std::string_view also_plain) {
-  constexpr std::string_view kHex = "0123456789ABCDEF";
-  std::string out;
-  out.reserve(text.size());
-  for (char c : text) {
-    if (is_alnum(c) || c == '-' || c == '.' || c == '_' || c == '~' ||
-        also_plain.find(c) != std::string_view::npos) {
-      out += c;
-    } else {
-      const auto byte = static_cast<unsigned char>(c);
-      out += '%';
-      out += kHex[byte >> 4];
-      out += kHex[byte & 15];
-    }
-  }
-  return out;
 }
 
 }  // namespace
@@ -175,26 +161,14 @@ Result<Url> parse_url(std::string_view text) {
 }
 
 Result<std::string> percent_decode(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\0') return fail(Errc::kInvalid, "NUL");
-    if (text[i] != '%') {
-      out += text[i];
-      continue;
-    }
-    const int high = i + 2 < text.size() ? hex_value(text[i + 1]) : -1;
-    const int low = i + 2 < text.size() ? hex_value(text[i + 2]) : -1;
-    if (high < 0 || low < 0) return fail(Errc::kInvalid, "'%' without two hex digits");
-    if (high == 0 && low == 0) return fail(Errc::kInvalid, "encoded NUL");
-    out += static_cast<char>(high * 16 + low);
-    i += 2;
-  }
-  return out;
+  std::optional<std::string> out = shoal::percent_decode(text);
+  if (!out) return fail(Errc::kInvalid, "'%' without two hex digits");
+  if (out->find('\0') != std::string::npos) return fail(Errc::kInvalid, "NUL");
+  return *std::move(out);
 }
 
-std::string percent_encode(std::string_view text) { return encode(text, ""); }
-std::string percent_encode_path(std::string_view text) { return encode(text, "/:"); }
+std::string percent_encode(std::string_view text) { return shoal::percent_encode(text); }
+std::string percent_encode_path(std::string_view text) { return shoal::percent_encode(text, "/:"); }
 
 Result<Query> parse_query(std::string_view text) {
   Query query;

@@ -233,7 +233,8 @@ class Fleet:
             [str(BIN / "shoal-tracker"), *map(str, trust),
              "--listen", f"{self.tracker_host}:{self.tracker_port}",
              "--admin-listen", f"{self.tracker_host}:{self.tracker_admin}",
-             "--data", str(self.directory / "tracker"), *map(str, self.tracker_flags)], node=self.tracker_node, env=env)
+             "--data", str(self.directory / "tracker"), *map(str, self.tracker_flags)],
+            node=self.tracker_node, env=env)
         self.tracker.wait_for_port(self.tracker_port, self.tracker_host, node=self.tracker_node)
 
     def wait_tracker_ready(self, timeout=15):

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <span>
 
+#include "core/base/percent.h"
 #include "core/content/bencode.h"
 
 namespace shoal::tracker {
@@ -23,31 +24,11 @@ constexpr std::array<std::byte, 12> kMappedPrefix = [] {
 
 auto invalid(std::string why) { return fail(Errc::kInvalid, std::move(why)); }
 
-int digit_of(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
 // Any bytes; as in forms, '+' is a space. None for a '%' without two digits.
 std::optional<std::string> decode(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '+') {
-      out += ' ';
-    } else if (text[i] != '%') {
-      out += text[i];
-    } else {
-      if (i + 2 >= text.size()) return {};
-      int high = digit_of(text[i + 1]), low = digit_of(text[i + 2]);
-      if (high < 0 || low < 0) return {};
-      out += static_cast<char>(high * 16 + low);
-      i += 2;
-    }
-  }
-  return out;
+  std::string spaced(text);
+  std::replace(spaced.begin(), spaced.end(), '+', ' ');
+  return percent_decode(spaced);
 }
 
 // Calls take(name, raw value) for each parameter until one fails.
