@@ -243,7 +243,7 @@ class LaneServer::Worker {
   }
 
   Result<std::shared_ptr<store::Blob>> find(std::string_view name) {
-    Result<content::Digest> digest = content::Digest::parse(name);
+    Result<content::Digest> digest = content::Digest::parse_name(name);
     if (!digest) return fail(digest.error());
     return blobs_.find(*digest);
   }

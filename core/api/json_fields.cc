@@ -118,7 +118,7 @@ std::string Reader::path(std::string_view key) const {
 
 void Reader::take_digest(const Json& field, std::string_view key, content::Digest& value) {
   if (field.is_string()) {
-    if (auto parsed = content::Digest::parse(field.get_ref<const std::string&>())) {
+    if (auto parsed = content::Digest::parse_name(field.get_ref<const std::string&>())) {
       value = *parsed;
       return;
     }

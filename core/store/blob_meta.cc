@@ -17,7 +17,7 @@ Error bad(const std::string& what) { return Error(Errc::kCorrupt, "meta.json: " 
 // Error.
 BlobMeta parse(const json& root) {
   BlobMeta meta;
-  auto digest = content::Digest::parse(root.at("digest").get<std::string>());
+  auto digest = content::Digest::parse_name(root.at("digest").get<std::string>());
   if (!digest) throw std::invalid_argument(digest.error().message());
   meta.digest = *digest;
   meta.size = root.at("size").get<std::uint64_t>();

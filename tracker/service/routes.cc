@@ -40,7 +40,7 @@ Result<PollQuery> poll_query(const http::Request& request) {
 }
 
 Result<content::Digest> digest_param(const http::Request& request) {
-  return content::Digest::parse(request.param("digest"));
+  return content::Digest::parse_name(request.param("digest"));
 }
 
 Result<content::Reference> reference_query(const http::Request& request) {
