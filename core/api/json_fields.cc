@@ -67,6 +67,11 @@ void Reader::digest(const char* key, content::Digest& value) {
   if (field) take_digest(*field, key, value);
 }
 
+void Reader::digest(const char* key, std::optional<content::Digest>& value) {
+  const Json* field = find(key, {});
+  if (field) take_digest(*field, key, value.emplace());
+}
+
 void Reader::error(const char* key, std::optional<Error>& value) {
   const Json* field = find(key, {});
   if (field) take_error(*field, key, value);
