@@ -96,7 +96,8 @@ AgentParts::AgentParts(Executor executor, const Settings& settings,
           [this](TransferEvent event) { transfers_.push(std::move(event)); }),
       lane_client_(lane_threads_, {settings.node_id, tls_},
                    [this](TransferEvent event) { transfers_.push(std::move(event)); }),
-      fetcher_(executor, lane_client_, origins_, inventory_, *this, *this,
+      hashes_(settings.node_id, tls_),
+      fetcher_(executor, lane_client_, origins_, inventory_, hashes_, *this, *this,
                {settings.node_id, tls_, topology_of(settings), settings.download_limit}),
       witness_(settings.node_id, tls_),
       tables_(executor, catalogue_, witness_, [this] { return fetcher_.peers(); },
@@ -168,6 +169,7 @@ Status AgentParts::listen() {
   lane.node = settings_.node_id;
   lane.epoch = epoch_;
   lane.tls = tls_;
+  lane.hashes = [this](http::Request request) { return hashes_.answer(*blobs_, request); };
   lane_server_ = std::make_unique<LaneServer>(executor_, lane_threads_, *blobs_, gate_, pool_,
                                               board_, std::move(lane));
   SHOAL_TRY(lane_server_->start());

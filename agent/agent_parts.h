@@ -29,6 +29,7 @@
 #include "agent/origin/origins.h"
 #include "agent/settings.h"
 #include "agent/swarm/fetcher.h"
+#include "agent/swarm/hash_book.h"
 #include "agent/swarm/have_board.h"
 #include "agent/swarm/inventory.h"
 #include "agent/tracker/catalogue_client.h"
@@ -123,6 +124,7 @@ class AgentParts final : public store::BlobListener,
   Inventory inventory_;
   OriginReader origins_;
   LaneClient lane_client_;
+  HashBook hashes_;
   Fetcher fetcher_;
   Witness witness_;
   TableFinder tables_;

@@ -45,11 +45,13 @@ std::string without_query(const std::string& url) { return url.substr(0, url.fin
 }  // namespace
 
 Fetcher::Fetcher(Executor executor, LaneClient& lane, OriginReader& origins, Inventory& inventory,
-                 LeaseKeeper::Tracker& tracker, Listener& listener, Options options)
+                 HashBook& hashes, LeaseKeeper::Tracker& tracker, Listener& listener,
+                 Options options)
     : executor_(executor),
       lane_(lane),
       origins_(origins),
       inventory_(inventory),
+      hashes_(hashes),
       listener_(listener),
       options_(std::move(options)),
       downloads_({.node_key = swarm::node_key(options_.node),
@@ -241,6 +243,16 @@ void Fetcher::on_verified(const TransferEvent& event) {
 void Fetcher::on_ended(const TransferEvent& event) {
   auto it = running_.find(event.id);
   if (it == running_.end()) return;
+  auto its_blob = blobs_.find(it->second.blob);
+  if (event.outcome == Outcome::kCorrupt && !it->second.source.is_origin() &&
+      !it->second.asks_hashes && its_blob != blobs_.end() && !its_blob->second.stored->settled()) {
+    // It may be that another node has claimed something else about these pieces.
+    it->second.asks_hashes = true;
+    tasks_.spawn("judge",
+                 judge(event, its_blob->second.stored, it->second.pieces, it->second.source.peer()),
+                 [this] { close_hash_clients(); });
+    return;
+  }
   Running running = std::move(it->second);
   running_.erase(it);
   request_outcomes(event.outcome, running.source.is_origin()).add();
@@ -397,14 +409,21 @@ void Fetcher::start(const swarm::StartRequest& request) {
   transfer.cls = request.cls;
   transfer.urgent = request.urgent;
   transfer.pull_id = blob.pull_id;
-  Running running{request.blob, request.source, {}, blob.round};
+  Running running{request.blob, request.source, {}, blob.round, request.pieces};
   if (request.source.is_origin()) {
     running.origin = blob.origins.at(blob.next_origin % blob.origins.size());
     running_.emplace(request.id, running);
     origins_.fetch(std::move(transfer), running.origin);
   } else {
+    const bool hashes_first = !blob.stored->settled() && !blob.stored->knows_hashes(request.pieces);
+    running.asks_hashes = hashes_first;
     running_.emplace(request.id, running);
-    lane_.fetch(std::move(transfer), peers_.at(request.source.peer().value())->address);
+    if (hashes_first) {
+      tasks_.spawn("hashes", fetch_hashes_first(std::move(transfer), request.source.peer()),
+                   [this] { close_hash_clients(); });
+    } else {
+      lane_.fetch(std::move(transfer), peers_.at(request.source.peer().value())->address);
+    }
   }
 }
 
@@ -426,6 +445,10 @@ void Fetcher::cancel(const swarm::CancelRequest& request) {
   }
   if (it->second.source.is_origin()) {
     origins_.cancel(id);
+    return;
+  }
+  if (it->second.asks_hashes) {
+    it->second.cancelled = true;
     return;
   }
   std::size_t index = it->second.source.peer().value();

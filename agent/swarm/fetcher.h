@@ -16,6 +16,7 @@
 #include "agent/lane/lane_client.h"
 #include "agent/mailbox.h"
 #include "agent/origin/origin_reader.h"
+#include "agent/swarm/hash_book.h"
 #include "agent/swarm/have_poller.h"
 #include "agent/swarm/inventory.h"
 #include "agent/swarm/lease_keeper.h"
@@ -25,6 +26,7 @@
 #include "core/async/task_group.h"
 #include "core/base/thread_check.h"
 #include "core/content/digest.h"
+#include "core/http/client.h"
 #include "core/store/blob.h"
 #include "core/swarm/downloads.h"
 
@@ -54,7 +56,7 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
   };
 
   Fetcher(Executor executor, LaneClient& lane, OriginReader& origins, Inventory& inventory,
-          LeaseKeeper::Tracker& tracker, Listener& listener, Options options);
+          HashBook& hashes, LeaseKeeper::Tracker& tracker, Listener& listener, Options options);
   ~Fetcher();
 
   // Makes the blob one that can be wanted. `origins` are what the catalogue has of it, those this
@@ -132,13 +134,17 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
     std::unique_ptr<HavePoller> poller;
     bool listed = false;  // the tracker names it
     bool up = false;
-    bool leaving = false;  // its poller is ending
+    bool leaving = false;                  // its poller is ending
+    std::shared_ptr<http::Client> hashes;  // shared with the calls under way; null until needed
   };
   struct Running {
     swarm::BlobId blob;
     swarm::Source source = swarm::Source::origin();
     std::string origin;       // URL, for origins
     std::uint64_t round = 0;  // the blob's when it began
+    content::PieceRange pieces;
+    bool asks_hashes = false;  // its transfer has not begun, or has ended, for the hashes
+    bool cancelled = false;    // meanwhile
   };
 
   // HavePoller::Listener
@@ -172,6 +178,12 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
   void schedule();
   void decide();
   void start(const swarm::StartRequest& request);
+  Task<void> fetch_hashes_first(Transfer transfer, swarm::PeerId peer);
+  Task<void> judge(TransferEvent event, std::shared_ptr<store::Blob> blob,
+                   content::PieceRange pieces, swarm::PeerId peer);
+  void close_hash_clients();
+  Task<Result<std::string>> ask_hashes(swarm::PeerId peer, content::Digest blob,
+                                       content::PieceRange pieces);
   void cancel(const swarm::CancelRequest& request);
   void ban(const swarm::BanPeer& ban);
   void forget_blob(swarm::BlobId id);
@@ -181,6 +193,7 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
   LaneClient& lane_;
   OriginReader& origins_;
   Inventory& inventory_;
+  HashBook& hashes_;
   Listener& listener_;
   const Options options_;
 
