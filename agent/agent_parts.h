@@ -20,7 +20,10 @@
 #include "agent/model/ingests.h"
 #include "agent/model/last_copies.h"
 #include "agent/model/library.h"
+#include "agent/model/publications.h"
+#include "agent/model/publisher.h"
 #include "agent/model/pulls.h"
+#include "agent/model/settler.h"
 #include "agent/model/table_finder.h"
 #include "agent/model/verifies.h"
 #include "agent/model/whole_checks.h"
@@ -97,6 +100,7 @@ class AgentParts final : public store::BlobListener,
   Task<Status> tell(api::Verdict verdict);
   Task<void> recheck();
   Task<void> maintain();
+  Task<void> drop_forgotten();
   Task<void> measure();
   LocalApi::Standing standing() const;
 
@@ -129,8 +133,11 @@ class AgentParts final : public store::BlobListener,
   Witness witness_;
   TableFinder tables_;
   std::unique_ptr<OrderPins> order_pins_;
+  std::unique_ptr<Settler> settler_;
   std::unique_ptr<Pulls> pulls_;
   std::unique_ptr<Ingests> ingests_;
+  std::unique_ptr<Publisher> publisher_;
+  std::unique_ptr<Publications> publications_;
   std::unique_ptr<WholeChecks> whole_;
   std::unique_ptr<Verifies> verifies_;
   std::unique_ptr<LaneServer> lane_server_;

@@ -283,6 +283,7 @@ void Fetcher::on_failed(swarm::BlobId id, const Running& running, const Transfer
     return;
   }
   blob.origin_error = event.detail;
+  blob.origin_outcome = event.outcome;
   note_error(blob, "origin " + without_query(running.origin) + ": " + event.detail);
   // Another of the blob's URLs may do better.
   ++blob.next_origin;
@@ -437,6 +438,7 @@ void Fetcher::cancel(const swarm::CancelRequest& request) {
     const std::string silent = "sends nothing: what was asked of it is asked elsewhere";
     if (it->second.source.is_origin()) {
       blob->second.origin_error = "origin " + without_query(it->second.origin) + " " + silent;
+      blob->second.origin_outcome = Outcome::kTimeout;
       note_error(blob->second, blob->second.origin_error);
     } else {
       blob->second.peer_error = "peer " + peer_name(it->second.source.peer()) + " " + silent;
@@ -466,6 +468,7 @@ std::optional<Fetcher::Report> Fetcher::explain(const content::Digest& digest) c
   report.swarm = downloads_.explain(it->second, now());
   report.last_errors = blob.errors;
   report.origin_error = blob.origin_error;
+  if (!blob.origin_error.empty()) report.origin_outcome = blob.origin_outcome;
   report.peer_error = blob.peer_error;
   report.store_error = blob.store_error;
   for (const swarm::SourceStatus& status : downloads_.sources()) {

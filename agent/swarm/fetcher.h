@@ -102,6 +102,7 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
     // What last went wrong at the origin, with a peer, and in this node's store, unless bytes have
     // come from there since.
     std::string origin_error, peer_error, store_error;
+    std::optional<swarm::Outcome> origin_outcome;  // with origin_error: what it came to
   };
   // Nothing for a blob that is not added.
   std::optional<Report> explain(const content::Digest& blob) const;
@@ -121,6 +122,7 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
     std::string pull_id;
     std::vector<std::string> errors;  // the last few
     std::string origin_error, peer_error, store_error;
+    swarm::Outcome origin_outcome = swarm::Outcome::kFinished;
     bool etag_told = false;
     bool held = false;         // its bytes could not be stored a moment ago
     unsigned changes = 0;      // how often in a row the origins had another file

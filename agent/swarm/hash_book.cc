@@ -41,8 +41,8 @@ std::optional<std::vector<Hash32>> hashes_of(const store::Blob& blob, PieceRange
 HashBook::HashBook(std::string node, std::shared_ptr<http::TlsContext> tls)
     : node_(std::move(node)), tls_(std::move(tls)) {}
 
-HashBook::Entry& HashBook::entry(const store::Blob& blob) {
-  Entry& entry = blobs_[blob.digest()];
+HashBook::Entry& HashBook::entry(const content::Digest& name, const store::Blob& blob) {
+  Entry& entry = blobs_[name];
   if (entry.covered.size() == 0) entry.covered = content::PieceSet(blob.layout().piece_count());
   return entry;
 }
@@ -69,11 +69,12 @@ void HashBook::drop_refuted(Entry& entry, const store::Blob& blob, PieceRange pi
   for (const Kept& kept : entry.claims) entry.covered.set_range(kept.claim.pieces);
 }
 
-Result<HashClaim> HashBook::own_claim(const store::Blob& blob, PieceRange pieces) const {
+Result<HashClaim> HashBook::own_claim(const content::Digest& name, const store::Blob& blob,
+                                      PieceRange pieces) const {
   std::optional<std::vector<Hash32>> hashes = hashes_of(blob, pieces);
   if (!hashes) return fail(Errc::kUnavailable, "a piece was taken back");
   HashClaim claim{.node = node_,
-                  .blob = blob.digest(),
+                  .blob = name,
                   .size = blob.layout().size(),
                   .pieces = pieces,
                   .hashes = digest_of_hashes(*hashes)};
@@ -86,10 +87,11 @@ Result<HashClaim> HashBook::own_claim(const store::Blob& blob, PieceRange pieces
   return claim;
 }
 
-Result<std::string> HashBook::claims(const store::Blob& blob, PieceRange pieces) {
+Result<std::string> HashBook::claims(const content::Digest& name, const store::Blob& blob,
+                                     PieceRange pieces) {
   assert_owner_thread();
   pieces.count = std::min(pieces.count, kMaxClaimPieces);
-  Entry& book = entry(blob);
+  Entry& book = entry(name, blob);
   drop_refuted(book, blob, pieces);
   for (PieceIndex at = pieces.first; at < pieces.end();) {
     PieceRange run{at, 0};
@@ -98,7 +100,7 @@ Result<std::string> HashBook::claims(const store::Blob& blob, PieceRange pieces)
     }
     at = run.end() + 1;
     if (run.empty()) continue;
-    Result<HashClaim> own = own_claim(blob, run);
+    Result<HashClaim> own = own_claim(name, blob, run);
     if (!own) return fail(own.error());
     keep(book, std::move(*own));
   }
@@ -124,15 +126,12 @@ http::Response HashBook::answer(BlobCache& blobs, const http::Request& request) 
   if (!digest) return http::Response::error(digest.error());
   auto blob = blobs.find(*digest);
   if (!blob) return http::Response::error(blob.error());
-  if ((*blob)->settled()) {
-    return http::Response::error(Error(Errc::kConflict, digest->str() + " has its piece table"));
-  }
   std::optional<std::uint32_t> first = number(request, "first"), count = number(request, "count");
   const std::uint32_t all = (*blob)->layout().piece_count();
   if (!first || !count || *first >= all || *count == 0 || *count > all - *first) {
     return http::Response::error(Error(Errc::kInvalid, "first and count: pieces of the blob"));
   }
-  Result<std::string> message = claims(**blob, {PieceIndex(*first), *count});
+  Result<std::string> message = claims(*digest, **blob, {PieceIndex(*first), *count});
   if (!message) return http::Response::error(message.error());
   http::Response response;
   response.headers.set("Content-Type", "application/octet-stream");
@@ -160,7 +159,7 @@ Status HashBook::take(store::Blob& blob, std::string_view message) {
   assert_owner_thread();
   Result<std::vector<HashClaimWithHashes>> parsed = parse_claims(message);
   if (!parsed) return fail(parsed.error());
-  Entry& book = entry(blob);
+  Entry& book = entry(blob.digest(), blob);
   for (HashClaimWithHashes& one : *parsed) {
     HashClaim& claim = one.claim;
     const bool known = std::any_of(book.claims.begin(), book.claims.end(), [&](const Kept& kept) {

@@ -29,8 +29,10 @@ class HashBook : OneThreadOnly {
   HashBook(std::string node, std::shared_ptr<http::TlsContext> tls);
 
   // Claims about those of `pieces` that are here (none beyond kMaxClaimPieces is looked at), as a
-  // message. What is here and in nobody's claim this node vouches for. Errors: those of signing.
-  Result<std::string> claims(const store::Blob& blob, content::PieceRange pieces);
+  // message. What is here and in nobody's claim this node vouches for. `name` is how the asker
+  // calls the blob: one that is settled here may have another by now. Errors: those of signing.
+  Result<std::string> claims(const content::Digest& name, const store::Blob& blob,
+                             content::PieceRange pieces);
 
   // The answer to GET /v1/blobs/{name}/hashes?first=F&count=N on the lane.
   http::Response answer(BlobCache& blobs, const http::Request& request);
@@ -60,10 +62,11 @@ class HashBook : OneThreadOnly {
     content::PieceSet covered;  // by claims
   };
 
-  Entry& entry(const store::Blob& blob);
+  Entry& entry(const content::Digest& name, const store::Blob& blob);
   void keep(Entry& entry, HashClaim claim);
   void drop_refuted(Entry& entry, const store::Blob& blob, content::PieceRange pieces);
-  Result<HashClaim> own_claim(const store::Blob& blob, content::PieceRange pieces) const;
+  Result<HashClaim> own_claim(const content::Digest& name, const store::Blob& blob,
+                              content::PieceRange pieces) const;
   Status check(const store::Blob& blob, const HashClaim& claim) const;
 
   const std::string node_;

@@ -190,6 +190,22 @@ Task<Result<api::ReferenceRecord>> CatalogueClient::put_reference(std::string re
   co_return decode_answer<api::ReferenceRecord>(answer);
 }
 
+Task<Status> CatalogueClient::put_ingest(content::Digest manifest, api::IngestUpdate update,
+                                         Deadline deadline) {
+  co_return co_await put(paths::ingest(manifest), {}, std::string(kJson), api::encode(update),
+                         deadline);
+}
+
+Task<Result<api::IngestStatus>> CatalogueClient::ingest(content::Digest manifest,
+                                                        std::uint64_t since,
+                                                        std::chrono::milliseconds wait,
+                                                        Deadline deadline) {
+  http::Request request =
+      http::Request::get(paths::ingest(manifest), paths::poll_query(since, wait));
+  auto answer = co_await polls_.exchange(std::move(request), deadline);
+  co_return decode_answer<api::IngestStatus>(answer);
+}
+
 Task<Result<http::Response>> CatalogueClient::forward(http::Request request, Deadline deadline) {
   if (!forwardable(request)) {
     co_return fail(Errc::kDenied,

@@ -14,6 +14,7 @@
 
 #include "agent/tracker/tracker_address.h"
 #include "core/api/catalogue.h"
+#include "core/api/ingest.h"
 #include "core/async/deadline.h"
 #include "core/base/result.h"
 #include "core/content/digest.h"
@@ -80,6 +81,14 @@ class CatalogueClient {
   // Makes the tag name `manifest`. Errors: not_found when the catalogue lacks that manifest.
   Task<Result<api::ReferenceRecord>> put_reference(std::string reference, content::Digest manifest,
                                                    Deadline deadline);
+
+  // What this node, the publisher, says of an ingest that goes by its provisional manifest. Errors:
+  // conflict (another node is publishing that reference); not_found (a manifest is not there).
+  Task<Status> put_ingest(content::Digest manifest, api::IngestUpdate update, Deadline deadline);
+  // How that ingest stands, once its version is past `since`, else after `wait`, for which the
+  // deadline has to leave time. Errors: not_found.
+  Task<Result<api::IngestStatus>> ingest(content::Digest manifest, std::uint64_t since,
+                                         std::chrono::milliseconds wait, Deadline deadline);
 
   // Sends an operator's request on as it is, and gives the tracker's answer, whatever its status.
   // Only what operators may ask through an agent is sent (forwardable()); everything else is
