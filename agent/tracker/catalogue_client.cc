@@ -62,7 +62,7 @@ bool forwardable(const http::Request& request) {
   if (path == paths::kReferences) return get || request.method == "DELETE";
   if (!get) return false;
   if (path == paths::kResolve || path == paths::kNodes || path == paths::kStatus ||
-      path == paths::kVersion) {
+      path == paths::kVersion || path == paths::kIngests) {
     return true;
   }
   for (std::string_view documents : {"/v1/manifests", "/v1/tables"}) {

@@ -107,8 +107,8 @@ class CatalogueClient {
   http::Client polls_;  // forwarded long polls have connections of their own
 };
 
-// GET of manifests, references, resolve, nodes, status and version; DELETE of a reference; POST,
-// GET and DELETE of a prefetch. Pure.
+// GET of manifests, references, resolve, ingests, nodes, status and version; DELETE of a reference;
+// POST, GET and DELETE of a prefetch. Pure.
 bool forwardable(const http::Request& request);
 
 }  // namespace shoal::agent
