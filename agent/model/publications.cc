@@ -1,15 +1,13 @@
 #include "agent/model/publications.h"
 
 #include <algorithm>
-#include <atomic>
 #include <utility>
 
+#include "agent/model/publication.h"
 #include "agent/swarm/wait_text.h"
-#include "core/api/limits.h"
 #include "core/base/log.h"
 #include "core/base/metrics.h"
 #include "core/base/random.h"
-#include "core/content/piece_hasher.h"
 
 namespace shoal::agent {
 namespace {
@@ -19,19 +17,11 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kQueueLimit = 65'536;
 constexpr milliseconds kTick{500};
-constexpr milliseconds kCallTimeout{15'000};
-// Giving a model with thousands of files takes as many calls.
-constexpr std::chrono::minutes kGiveTimeout{10};
-// What has come is hashed in portions of at most this much, in buffers of kReadSize.
-constexpr std::uint64_t kHashStep = 64 * kMiB;
-constexpr std::size_t kReadSize = 1 << 20;
 // An origin that refuses this node will not change its mind, one that does not answer may.
 constexpr std::chrono::seconds kRefused{3};
 constexpr std::chrono::seconds kSilent{60};
 // After so long without a byte the reason is shown.
 constexpr std::chrono::seconds kQuiet{2};
-constexpr milliseconds kStorePause{1'500};
-constexpr int kRoomTries = 3;
 
 // What an origin's answer means for who publishes from it.
 Errc code_of(swarm::Outcome outcome) {
@@ -50,39 +40,6 @@ Errc code_of(swarm::Outcome outcome) {
 }
 
 }  // namespace
-
-// One blob of a publication: files with the same name are one.
-struct Publications::Part {
-  explicit Part(Executor executor) : arrived(std::move(executor)) {}
-
-  content::Digest name;  // until it is settled
-  std::uint64_t size = 0;
-  std::vector<std::size_t> files;  // indices
-  const PublicationFile* source = nullptr;
-  std::shared_ptr<store::Blob> blob;      // null: nothing has to be brought
-  std::optional<store::ReadLease> keep;   // not to be evicted meanwhile
-  Condition arrived;                      // more of it is here
-  std::uint64_t done = 0;                 // bytes here
-  std::optional<content::Digest> digest;  // once it is settled
-  std::optional<content::Hash32> root;    // then; none if it is empty
-  std::string how;
-};
-
-struct Publications::Publication {
-  explicit Publication(Executor executor) : changed(std::move(executor)) {}
-
-  Request request;
-  PublicationView view;
-  std::map<content::Digest, std::unique_ptr<Part>> parts;  // by name
-  std::size_t left = 0;                                    // parts that are not settled
-  std::size_t reading = 0;                                 // tasks
-  bool announced = false;
-  std::optional<Error> failure;
-  std::shared_ptr<std::atomic<bool>> cancel = std::make_shared<std::atomic<bool>>(false);
-  Condition changed;
-  Clock::time_point last_bytes = Clock::now();
-  Clock::time_point ended;
-};
 
 Publications::Publications(Executor executor, std::string node, std::string epoch,
                            std::size_t threads, Parts parts)
@@ -220,309 +177,6 @@ Task<Status> Publications::work(std::shared_ptr<Publication> publication) {
   if (publication->failure) co_return fail(*publication->failure);
   if (ending(*publication)) co_return fail(Errc::kCancelled, "cancelled");
   co_return co_await finish(publication.get());
-}
-
-std::vector<BlobOrigins> Publications::origins(const Publication& publication, bool settled) const {
-  std::vector<BlobOrigins> out;
-  for (const auto& [name, part] : publication.parts) {
-    if (part->size == 0) continue;
-    std::vector<api::Origin> places;
-    for (std::size_t index : part->files) {
-      if (places.size() == api::kMaxOrigins) break;
-      const PublicationFile& file = publication.request.files[index];
-      api::Origin place = publication.request.readers;
-      place.kind = file.origin->kind();
-      place.url = file.file.url;
-      // Of a directory each node sees inodes and times of its own mount.
-      const bool told = place.kind != "dir" && file.file.version.size() <= api::kMaxEtag;
-      if (told) place.etag = file.file.version;
-      if (file.file.version.empty() && !settled) {
-        place.nodes = {node_};
-        place.labels.clear();
-      }
-      places.push_back(std::move(place));
-    }
-    out.emplace_back(settled ? *part->digest : name, std::move(places));
-  }
-  return out;
-}
-
-// From here on others can begin.
-Task<Status> Publications::announce(Publication* publication) {
-  for (const auto& [name, part] : publication->parts) {
-    if (part->size == 0) {
-      auto empty = [this] { return store_bytes(parts_.store, "", {}, {}); };
-      auto made = co_await pool_.run(empty);
-      if (!made) co_return fail(made.error().with_context("storing an empty file"));
-      parts_.inventory.set(**made);
-      part->how = "copy";
-    } else {
-      Result<store::BlobInfo> info = parts_.store.info(name);
-      if (!info || !info->complete) continue;
-      auto find = [this, digest = name] { return parts_.store.find(digest); };
-      auto blob = co_await pool_.run(find);
-      if (!blob || (*blob)->layout().size() != part->size) continue;
-      part->root = (*blob)->table().pieces_root();
-      part->keep = (*blob)->keep();
-      part->how = "present";
-    }
-    part->digest = name;
-    part->done = part->size;
-    publication->view.bytes_done += part->size * part->files.size();
-    publication->view.by_source.local += part->size * part->files.size();
-    --publication->left;
-  }
-  std::vector<content::ModelFile> files;
-  for (const auto& [name, part] : publication->parts) {
-    for (std::size_t index : part->files) {
-      files.push_back({publication->request.files[index].path, name, part->size, part->root, ""});
-    }
-  }
-  Result<content::ModelDocuments> documents = content::make_provisional_model(
-      publication->request.title, std::move(files), publication->request.annotations);
-  if (!documents) co_return fail(documents.error());
-  const content::Digest manifest = documents->manifest_digest;
-  TableSource tables{[this](const content::Digest& digest) -> Result<content::PieceTable> {
-                       auto blob = parts_.store.find_quietly(digest);
-                       if (!blob) return fail(blob.error());
-                       return (*blob)->table();
-                     },
-                     [](const content::Digest&) { return false; }};
-  SHOAL_CO_TRY(co_await parts_.publisher.give_provisional(
-      std::move(*documents), origins(*publication, false), tables, Deadline::after(kGiveTimeout)));
-  api::IngestUpdate update{.reference = publication->request.reference,
-                           .node = node_,
-                           .epoch = epoch_,
-                           .state = api::IngestState::kRunning};
-  SHOAL_CO_TRY(co_await parts_.catalogue.put_ingest(manifest, std::move(update),
-                                                    Deadline::after(kCallTimeout)));
-  publication->view.provisional = manifest;
-  publication->announced = true;
-  co_return Status{};
-}
-
-Task<Status> Publications::begin(Publication* publication, Part* part) {
-  for (int tries = 0;; ++tries) {
-    auto create = [this, part] {
-      return parts_.store.create_unsettled(part->name, part->size, store::Reservation::kFull);
-    };
-    auto created = co_await pool_.run(create);
-    if (created) {
-      part->blob = *created;
-      break;
-    }
-    // Another is making it just now, or what was evicted gives its room a moment later.
-    const Errc code = created.error().code();
-    const bool again = code == Errc::kConflict || code == Errc::kNoSpace;
-    if (!again || tries == kRoomTries) co_return fail(created.error());
-    (void)co_await sleep_until(Deadline::after(kStorePause), &stop_);
-    if (ending(*publication)) co_return fail(Errc::kCancelled, "cancelled");
-  }
-  part->keep = part->blob->keep();
-  parts_.inventory.set(*part->blob);
-  const content::BlobLayout layout = part->blob->layout();
-  const content::PieceSet have = part->blob->have();
-  for (auto run = have.next_run(content::PieceIndex(0)); !run.empty();
-       run = have.next_run(run.end())) {
-    part->done += layout.range_of(run).length;
-  }
-  publication->view.by_source.local += part->done;
-  if (part->blob->complete()) co_return Status{};
-  parts_.inventory.wanted(part->name, part->size, true);
-  std::vector<api::Origin> places;
-  for (auto& [name, list] : origins(*publication, false)) {
-    if (name == part->name) places = std::move(list);
-  }
-  parts_.fetcher.add(part->blob, places, publication->request.reference);
-  // In order, so that what has come can be hashed while the rest is on its way.
-  parts_.fetcher.want(part->name, layout.all_pieces(), swarm::Class::kPlan, swarm::kNever);
-  co_return Status{};
-}
-
-Task<void> Publications::read(std::shared_ptr<Publication> publication, Part* part) {
-  Status done = co_await hash(publication.get(), part);
-  if (!done && done.error().code() != Errc::kCancelled && !publication->failure) {
-    publication->failure = done.error().with_context(part->source->path.str());
-  }
-  if (done) --publication->left;
-  --publication->reading;
-  publication->changed.notify_all();
-}
-
-Task<Status> Publications::hash(Publication* publication, Part* part) {
-  const std::shared_ptr<store::Blob> blob = part->blob;
-  const content::BlobLayout layout = blob->layout();
-  auto hasher = std::make_shared<content::Sha256>();
-  // Of a blob with a table each piece is known to be right.
-  for (std::uint64_t at = 0; at < part->size && !(blob->settled() && blob->complete());) {
-    if (ending(*publication)) co_return fail(Errc::kCancelled, "cancelled");
-    const content::PieceIndex first = layout.piece_at(at);
-    const std::optional<content::PieceIndex> missing = blob->have().first_missing(first);
-    const std::uint64_t here = missing ? layout.offset_of(*missing) : part->size;
-    if (here == at || blob->settled()) {
-      if (!co_await part->arrived.wait(Deadline::never())) co_return fail(Errc::kCancelled, "");
-      continue;
-    }
-    const ByteRange range{at, std::min(here - at, kHashStep)};
-    auto work = [blob, hasher, range]() -> Status {
-      std::vector<std::byte> buffer(std::min<std::uint64_t>(kReadSize, range.length));
-      for (std::uint64_t offset = range.offset; offset < range.end();) {
-        const std::uint64_t count = std::min<std::uint64_t>(buffer.size(), range.end() - offset);
-        const auto portion = std::span(buffer).first(count);
-        SHOAL_TRY(blob->read({offset, count}, portion));
-        hasher->update(portion);
-        offset += count;
-      }
-      return {};
-    };
-    SHOAL_CO_TRY(co_await pool_.run(work));
-    at = range.end();
-  }
-  content::Digest digest = part->name;
-  if (!blob->settled()) {
-    digest = content::Digest(hasher->finish());
-    const std::optional<content::Digest>& declared = part->source->digest;
-    const bool wrong = declared && *declared != digest;
-    SHOAL_CO_TRY(co_await audit(publication, part));
-    if (wrong) {
-      co_return fail(Errc::kCorrupt, part->source->file.url + " is declared to be " +
-                                         declared->str() + ", but its bytes are " + digest.str() +
-                                         ": the origin changed, or declares what it does not have");
-    }
-  }
-  co_return co_await settle(publication, part, digest);
-}
-
-// One piece of each other node that has read some is read here too: who does not have the origin's
-// bytes is found out.
-Task<Status> Publications::audit(Publication* publication, Part* part) {
-  std::map<std::string, std::vector<content::PieceRange>> by_node;
-  for (const HashBook::Read& read : parts_.hashes.readers(part->name)) {
-    if (read.node != node_) by_node[read.node].push_back(read.pieces);
-  }
-  SeededRandom random(random_u64());
-  for (const auto& [node, runs] : by_node) {
-    const content::PieceRange run = runs[random.below(runs.size())];
-    const content::PieceIndex piece =
-        run.first + static_cast<std::uint32_t>(random.below(run.count));
-    const content::BlobLayout layout = part->blob->layout();
-    auto work = [part, piece, layout, cancel = publication->cancel]() -> Result<content::Hash32> {
-      std::vector<std::byte> bytes;
-      auto take = [&](std::span<const std::byte> more) -> Status {
-        bytes.insert(bytes.end(), more.begin(), more.end());
-        return {};
-      };
-      OriginStatus read = part->source->origin->read(part->source->file,
-                                                     layout.range_of({piece, 1}), take, *cancel);
-      if (!read.status) return fail(read.status.error());
-      return content::piece_hash(layout, piece, bytes);
-    };
-    auto hash = co_await pool_.run(work);
-    if (!hash) co_return fail(hash.error().with_context("comparing what node " + node + " read"));
-    if (*hash != part->blob->piece_hash(piece)) {
-      log::error("a node did not pass on the origin's bytes",
-                 {{"node", node}, {"digest", part->name.str()}, {"piece", piece.value()}});
-      co_return fail(Errc::kCorrupt, "node " + node +
-                                         " passed on other bytes than the origin has "
-                                         "(piece " +
-                                         std::to_string(piece.value()) +
-                                         "): look at that node, and publish again without it "
-                                         "(--origin-nodes)");
-    }
-  }
-  co_return Status{};
-}
-
-Task<Status> Publications::settle(Publication* publication, Part* part, content::Digest digest) {
-  if (!part->blob->settled()) {
-    auto table =
-        content::PieceTable::make(digest, part->blob->layout(), part->blob->learnt_hashes());
-    if (!table) co_return fail(table.error());
-    part->blob.reset();
-    auto settled = co_await parts_.settler.settle(part->name, *table);
-    if (!settled) co_return fail(settled.error());
-    if (!(*settled)->complete()) co_return fail(Errc::kInternal, "pieces were lost on the disk");
-    part->root = table->pieces_root();
-    part->keep = (*settled)->keep();
-  } else {
-    part->root = part->blob->table().pieces_root();
-  }
-  part->digest = digest;
-  part->how = "copy";
-  for (std::size_t index : part->files) {
-    publication->view.files[index].digest = digest;
-    publication->view.files[index].how = part->how;
-  }
-  co_return Status{};
-}
-
-Task<Status> Publications::finish(Publication* publication) {
-  std::vector<content::ModelFile> files;
-  std::map<content::Digest, bool> read_here;
-  for (const auto& [name, part] : publication->parts) {
-    read_here[*part->digest] = part->how == "copy";
-    for (std::size_t index : part->files) {
-      files.push_back(
-          {publication->request.files[index].path, *part->digest, part->size, part->root, ""});
-      publication->view.files[index].digest = *part->digest;
-      publication->view.files[index].how = part->how;
-    }
-  }
-  Result<content::ModelDocuments> documents = content::make_model(
-      publication->request.title, std::move(files), std::nullopt, publication->request.annotations);
-  if (!documents) co_return fail(documents.error());
-  TableSource tables{[this](const content::Digest& digest) -> Result<content::PieceTable> {
-                       auto blob = parts_.store.find_quietly(digest);
-                       if (!blob) return fail(blob.error());
-                       return (*blob)->table();
-                     },
-                     [read_here](const content::Digest& digest) {
-                       auto it = read_here.find(digest);
-                       return it != read_here.end() && it->second;
-                     }};
-  NewModel model{publication->request.reference, documents->manifest_json, documents->config_json,
-                 origins(*publication, true)};
-  auto given = co_await parts_.publisher.give(std::move(model), std::move(tables),
-                                              Deadline::after(kGiveTimeout));
-  if (!given) co_return fail(given.error());
-  api::IngestUpdate update{.reference = publication->request.reference,
-                           .node = node_,
-                           .epoch = epoch_,
-                           .state = api::IngestState::kSettled,
-                           .settled_as = documents->manifest_digest};
-  SHOAL_CO_TRY(co_await parts_.catalogue.put_ingest(
-      publication->view.provisional, std::move(update), Deadline::after(kCallTimeout)));
-  publication->view.manifest = documents->manifest_digest;
-  for (const auto& [name, part] : publication->parts) parts_.settler.retire(name, *part->digest);
-  co_return Status{};
-}
-
-Task<void> Publications::clean_up(Publication* publication, const Error& why) {
-  // What is here of it is good for the next try after a restart.
-  if (stop_.is_set()) co_return;
-  if (publication->announced) {
-    api::IngestUpdate update{.reference = publication->request.reference,
-                             .node = node_,
-                             .epoch = epoch_,
-                             .state = api::IngestState::kFailed,
-                             .error = why};
-    Status told = co_await parts_.catalogue.put_ingest(
-        publication->view.provisional, std::move(update), Deadline::after(kCallTimeout));
-    if (!told)
-      log::warn("the tracker does not know of a failed publication", {{"err", told.error()}});
-  }
-  for (const auto& [name, part] : publication->parts) {
-    const bool brought = part->blob || part->how == "copy";
-    part->keep.reset();
-    part->blob.reset();
-    if (!brought || part->size == 0 || parts_.wanted_elsewhere(name)) continue;
-    if (part->digest) {
-      parts_.settler.retire(name, *part->digest);
-      parts_.unwanted(*part->digest);
-    } else {
-      co_await parts_.settler.drop(name);
-    }
-  }
 }
 
 // --- Progress

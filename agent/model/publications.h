@@ -122,6 +122,7 @@ class Publications : OneThreadOnly {
   Task<void> clean_up(Publication* publication, const Error& why);
   Task<void> tick();
   std::vector<BlobOrigins> origins(const Publication& publication, bool settled) const;
+  Result<content::PieceTable> stored_table(const content::Digest& digest) const;
   bool ending(const Publication& publication) const;
 
   const Executor executor_;

@@ -210,7 +210,7 @@ Task<void> Pulls::run(std::shared_ptr<Pull> pull) {
     fetcher_.remove(digest);
     inventory_.wanted(digest, part.size, false);
   }
-  if (!done) co_await drop_unsettled(pull.get());
+  if (!done) co_await drop_unsettled(pull.get(), done.error());
   if (done) {
     end(*pull, api::PullState::kComplete, std::nullopt);
   } else if (done.error().code() == Errc::kCancelled) {
@@ -360,6 +360,11 @@ Task<Result<std::shared_ptr<const Library::Model>>> Pulls::find_model(Pull* pull
     }
     auto work = [this, name, text = std::move(*bytes)] { return library_.record(name, text, {}); };
     auto model = co_await pool_.run(work);
+    if (!model && model.error().code() == Errc::kConflict) {
+      // Another pull is storing it at this moment.
+      SHOAL_CO_TRY(co_await pause(pull, model.error(), "the store"));
+      continue;
+    }
     if (!model && may_get_room(*pull, model.error(), 0)) {
       SHOAL_CO_TRY(co_await pause(pull, model.error(), "room for the manifest"));
       continue;

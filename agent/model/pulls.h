@@ -156,7 +156,7 @@ class Pulls : OneThreadOnly {
   Task<Status> begin_unsettled(Pull* pull, content::Digest name);
   Task<Status> settle(Pull* pull, std::map<std::string, content::Digest> names);
   Task<void> follow(content::Digest manifest, std::shared_ptr<Ingest> ingest);
-  Task<void> drop_unsettled(Pull* pull);
+  Task<void> drop_unsettled(Pull* pull, Error why);
   void want_all(Pull& pull, const std::shared_ptr<store::Blob>& blob,
                 const std::vector<api::Origin>& origins);
   Task<Result<std::shared_ptr<const Library::Model>>> find_model(Pull* pull);

@@ -169,10 +169,20 @@ Task<void> Pulls::follow(content::Digest manifest, std::shared_ptr<Ingest> inges
 }
 
 // Of a pull that came to nothing.
-Task<void> Pulls::drop_unsettled(Pull* pull) {
-  // After a restart the same order goes on with what is here.
-  if (stop_.is_set() || progress_.closed()) co_return;
+Task<void> Pulls::drop_unsettled(Pull* pull, Error why) {
+  // After a restart the same order goes on with what is here, and a publisher that went away may
+  // publish the same again.
+  const bool unsettled = pull->model && pull->model->manifest.provisional;
+  if (!unsettled || stop_.is_set() || progress_.closed()) co_return;
   pull->kept.clear();
+  if (why.code() == Errc::kCancelled) {
+    // An order also ends so when what it is for has failed.
+    auto status = co_await catalogue_.ingest(pull->model->digest, 0, milliseconds(0),
+                                             Deadline::after(kCallTimeout));
+    if (!status && status.error().code() != Errc::kNotFound) co_return;
+    if (status && status->error) why = *status->error;
+  }
+  if (why.code() == Errc::kUnavailable || why.code() == Errc::kTimedOut) co_return;
   std::vector<content::Digest> names;
   for (const auto& [name, part] : pull->parts) {
     if (!wanted_elsewhere(name, pull)) names.push_back(name);
