@@ -273,7 +273,9 @@ TEST_F(IngestServiceTest, RemovingTheReferenceEndsTheIngest) {
   auto removed = as<api::ReferenceRecord>(
       send(request("DELETE", "/v1/references", "", {{"reference", "m:v1"}})));
   EXPECT_EQ(removed.manifest, unread_.digest());
+  ASSERT_TRUE(ingest().error);
   EXPECT_EQ(ingest().error->message(), "removed by an operator");
+  ASSERT_TRUE(prefetch(started.id).nodes.at(0).error);
   EXPECT_EQ(prefetch(started.id).nodes.at(0).error->message(), "removed by an operator");
   EXPECT_EQ(get("/v1/resolve", {{"reference", "m:v1"}}).status, 404);
   EXPECT_EQ(send(request("DELETE", "/v1/references", "", {{"reference", "m:v1"}})).status, 404);
@@ -312,6 +314,18 @@ TEST_F(IngestServiceTest, ALivePublisherIsNotReplacedByAnother) {
   EXPECT_EQ(ingest(newer).created_unix_ms, began.created_unix_ms);
 }
 
+TEST_F(IngestServiceTest, ADeadPublisherIsReplacedByAnotherWithinItsGrace) {
+  control_options_.fleet.heartbeat = milliseconds(50);
+  restart();
+  FakeAgent publisher(io_, "pub", "1");
+  join(publisher);
+  begin();
+  while (as<api::NodeList>(get("/v1/nodes")).nodes.at(0).state != "dead") {
+  }
+  EXPECT_EQ(as<api::IngestStatus>(say(update(api::IngestState::kRunning, "other"))).node, "other");
+  EXPECT_EQ(meant(), unread_.digest());
+}
+
 TEST_F(IngestServiceTest, APublisherThatIsRestartedHasToBeginAgain) {
   auto publisher = std::make_unique<FakeAgent>(io_, "pub", "1");
   join(*publisher);
@@ -346,6 +360,25 @@ TEST_F(IngestServiceTest, APublisherThatIsGoneIsNotWaitedForForever) {
             "node pub, which was publishing it, is gone: publish it again there or on another "
             "node");
   EXPECT_EQ(get("/v1/resolve", {{"reference", "m:v1"}}).status, 404);
+}
+
+// One that was registered before it began is there; one that never registers is not.
+TEST_F(IngestServiceTest, APublisherThatIsThereIsSeenFromTheStart) {
+  control_options_.ingests.publisher_grace = milliseconds(0);
+  restart();
+  FakeAgent publisher(io_, "pub", "1");
+  join(publisher);
+  begin();
+  const TestModel other = make_unread_model("other", kFiles);
+  put_manifest(other);
+  api::IngestUpdate said = update(api::IngestState::kRunning, "ghost");
+  said.reference = "other:v1";
+  auto begun = as<api::IngestStatus>(say(other, said));
+  Waiting waiting(*this, request("GET", api::paths::ingest(other.digest()), "",
+                                 api::paths::poll_query(begun.version, seconds(50))));
+  EXPECT_EQ(as<api::IngestStatus>(waiting.result()).state, api::IngestState::kFailed);
+  EXPECT_EQ(meant(), unread_.digest());  // behind whatever the catalogue had to do
+  EXPECT_EQ(ingest().state, api::IngestState::kRunning);
 }
 
 TEST_F(IngestServiceTest, ARestartedTrackerWaitsForThePublisher) {
