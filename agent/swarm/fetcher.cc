@@ -420,7 +420,9 @@ void Fetcher::start(const swarm::StartRequest& request) {
     running.asks_hashes = hashes_first;
     running_.emplace(request.id, running);
     if (hashes_first) {
-      tasks_.spawn("hashes", fetch_hashes_first(std::move(transfer), request.source.peer()),
+      const swarm::PeerId peer = request.source.peer();
+      tasks_.spawn("hashes",
+                   fetch_hashes_first(std::move(transfer), peer, peers_.at(peer.value())->address),
                    [this] { close_hash_clients(); });
     } else {
       lane_.fetch(std::move(transfer), peers_.at(request.source.peer().value())->address);

@@ -180,7 +180,7 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
   void schedule();
   void decide();
   void start(const swarm::StartRequest& request);
-  Task<void> fetch_hashes_first(Transfer transfer, swarm::PeerId peer);
+  Task<void> fetch_hashes_first(Transfer transfer, swarm::PeerId peer, PeerAddress address);
   Task<void> judge(TransferEvent event, std::shared_ptr<store::Blob> blob,
                    content::PieceRange pieces, swarm::PeerId peer);
   void close_hash_clients();

@@ -75,8 +75,7 @@ void Fetcher::close_hash_clients() {
   }
 }
 
-Task<void> Fetcher::fetch_hashes_first(Transfer transfer, swarm::PeerId peer) {
-  const PeerAddress address = peers_.at(peer.value())->address;
+Task<void> Fetcher::fetch_hashes_first(Transfer transfer, swarm::PeerId peer, PeerAddress address) {
   auto message = co_await ask_hashes(peer, transfer.blob->digest(), transfer.pieces);
   auto it = running_.find(transfer.id);
   if (it == running_.end() || stopped_) co_return;

@@ -64,6 +64,7 @@ Result<std::shared_ptr<Blob>> BlobStore::settle(const content::Digest& name,
       auto [place, inserted] = entries_.try_emplace(table.digest());
       if (!inserted) return fail(Errc::kConflict, table.digest().str() + " is being made just now");
       place->second = std::make_unique<Entry>();
+      place->second->account = std::make_shared<BlobAccount>();
       place->second->busy = true;
     }
     entry->busy = true;

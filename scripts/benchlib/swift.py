@@ -1,9 +1,13 @@
-"""A real S3 server: OpenStack Swift with its S3 interface, on one folder. And a client that puts objects there."""
+"""A real S3 server: OpenStack Swift with its S3 interface, on one folder. And a client that puts objects there.
+
+usage: swift.py HOST:PORT put BUCKET KEY FILE   (the bucket is made where it is missing)
+"""
 
 import datetime
 import hashlib
 import hmac
 import subprocess
+import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -12,7 +16,7 @@ ACCESS_KEY, SECRET_KEY = "test:tester", "a-secret-that-stays-here"
 REGION = "us-east-1"
 
 _COMMON = """[DEFAULT]
-bind_ip = 127.0.0.1
+bind_ip = {host}
 bind_port = {port}
 user = root
 swift_dir = {etc}
@@ -72,39 +76,10 @@ sys.exit("no bucket " + bucket)
 """
 
 
-class S3Server:
-    """Ends with the supervisor. `ports`: four that are free."""
-
-    def __init__(self, programs, folder, ports):
-        etc = folder / "etc"
-        self._devices = folder / "devices"
-        (folder / "devices" / "d1").mkdir(parents=True)
-        etc.mkdir()
-        (etc / "swift.conf").write_text(
-            "[swift-hash]\nswift_hash_path_suffix = a\nswift_hash_path_prefix = b\n"
-            "[storage-policy:0]\nname = one\ndefault = yes\n", encoding="ascii")
-        proxy, *others = ports
-        for kind, port in zip(("object", "container", "account"), others):
-            self._make_ring(etc, kind, port)
-            config = etc / f"{kind}.conf"
-            config.write_text(_COMMON.format(port=port, etc=etc, folder=folder) +
-                              _SERVER.format(kind=kind), encoding="ascii")
-            programs.start(f"swift-{kind}", [f"swift-{kind}-server", config]).wait_for_port(port)
-        config = etc / "proxy.conf"
-        config.write_text(_COMMON.format(port=proxy, etc=etc, folder=folder) +
-                          _PROXY.format(region=REGION, secret=SECRET_KEY), encoding="ascii")
-        self.process = programs.start("swift-proxy", ["swift-proxy-server", config])
-        self.process.wait_for_port(proxy)
-        self.host = f"127.0.0.1:{proxy}"
-        self.url = f"http://{self.host}"
-
-    @staticmethod
-    def _make_ring(etc, kind, port):
-        builder = etc / f"{kind}.builder"
-        for words in (["create", "4", "1", "1"], ["add", f"r1z1-127.0.0.1:{port}/d1", "1"],
-                      ["rebalance"]):
-            subprocess.run(["swift-ring-builder", builder, *words], check=True,
-                           stdout=subprocess.DEVNULL)
+class S3Client:
+    def __init__(self, host):
+        self.host = host
+        self.url = f"http://{host}"
 
     def _call(self, method, path, body=b""):
         """AWS Signature Version 4, written down a second time, in another language."""
@@ -130,6 +105,45 @@ class S3Server:
     def make_bucket(self, bucket):
         self._call("PUT", f"/{bucket}")
 
+    def put(self, bucket, key, data):
+        self._call("PUT", f"/{bucket}/{urllib.parse.quote(key)}", data)
+
+
+class S3Server(S3Client):
+    """Ends with the supervisor. `ports`: four that are free. `node`: a Node of a Network, else loopback."""
+
+    def __init__(self, programs, folder, ports, node=None):
+        address = node.address if node else "127.0.0.1"
+        super().__init__(f"{address}:{ports[0]}")
+        etc = folder / "etc"
+        self._devices = folder / "devices"
+        (folder / "devices" / "d1").mkdir(parents=True)
+        etc.mkdir()
+        (etc / "swift.conf").write_text(
+            "[swift-hash]\nswift_hash_path_suffix = a\nswift_hash_path_prefix = b\n"
+            "[storage-policy:0]\nname = one\ndefault = yes\n", encoding="ascii")
+        proxy, *others = ports
+        for kind, port in zip(("object", "container", "account"), others):
+            self._make_ring(etc, kind, address, port)
+            config = etc / f"{kind}.conf"
+            config.write_text(_COMMON.format(port=port, etc=etc, folder=folder, host=address) +
+                              _SERVER.format(kind=kind), encoding="ascii")
+            programs.start(f"swift-{kind}", [f"swift-{kind}-server", config], node=node).wait_for_port(
+                    port, address, node=node)
+        config = etc / "proxy.conf"
+        config.write_text(_COMMON.format(port=proxy, etc=etc, folder=folder, host=address) +
+                          _PROXY.format(region=REGION, secret=SECRET_KEY), encoding="ascii")
+        self.process = programs.start("swift-proxy", ["swift-proxy-server", config], node=node)
+        self.process.wait_for_port(proxy, address, node=node)
+
+    @staticmethod
+    def _make_ring(etc, kind, address, port):
+        builder = etc / f"{kind}.builder"
+        for words in (["create", "4", "1", "1"], ["add", f"r1z1-{address}:{port}/d1", "1"],
+                      ["rebalance"]):
+            subprocess.run(["swift-ring-builder", builder, *words], check=True,
+                           stdout=subprocess.DEVNULL)
+
     def list_only(self, bucket, keys):
         """Puts keys into the bucket's listing alone: thousands of objects would take minutes."""
         done = subprocess.run(["/usr/bin/python3", "-c", _LIST_ONLY, self._devices, bucket],
@@ -137,5 +151,14 @@ class S3Server:
         if done.returncode != 0:
             raise RuntimeError(done.stderr)
 
-    def put(self, bucket, key, data):
-        self._call("PUT", f"/{bucket}/{urllib.parse.quote(key)}", data)
+
+if __name__ == "__main__":
+    _, _where, _verb, _bucket, _key, _file = sys.argv
+    _client = S3Client(_where)
+    try:
+        _client.make_bucket(_bucket)
+    except urllib.error.HTTPError as _error:
+        if _error.code != 409:  # it is there
+            raise
+    with open(_file, "rb") as _data:
+        _client.put(_bucket, _key, _data.read())
