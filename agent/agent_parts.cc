@@ -143,7 +143,7 @@ Status AgentParts::open() {
   pulls_->set_wanted_elsewhere(
       [this](const content::Digest& blob) { return publications_->wants(blob); });
   ingests_ = std::make_unique<Ingests>(
-      executor_, *store_, settings_.store.string(), kIngestThreads,
+      executor_, *store_, kIngestThreads,
       [this](const store::Blob& blob) { inventory_.set(blob); },
       [this](const content::Digest& digest) { tasks_.spawn("take back", take_back(digest)); });
   publisher_ = std::make_unique<Publisher>(settings_.node_id, *store_, *library_, inventory_,

@@ -37,9 +37,10 @@ class RemoteSource final : public PublishSource {
     remote_.push_back(std::move(file));
   }
 
-  Result<Job> start(agent_client::Client& agent, agent_client::IngestMode mode,
+  // Only hashed: what is to be kept is published by the agent as a whole.
+  Result<Job> start(agent_client::Client& agent, agent_client::IngestMode,
                     std::size_t file) const override {
-    Result<std::string> id = agent.start_ingest(remote_[file], mode);
+    Result<std::string> id = agent.start_ingest(remote_[file]);
     if (!id) return fail(id.error());
     return Job{std::move(*id), UniqueFd()};
   }

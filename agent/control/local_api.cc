@@ -186,22 +186,24 @@ Task<http::Response> LocalApi::post_ingest(Request request) {
   std::string path = text_field(*body, "path");
   std::string url = text_field(*body, "url");
   IngestMode wanted = IngestMode::kCopy;
-  if (mode == "in-place" && url.empty()) {
-    wanted = IngestMode::kInPlace;
-  } else if (mode == "hash") {
-    wanted = IngestMode::kHash;
-  } else if (mode != "copy") {
-    co_return Response::error(
-        Error(Errc::kInvalid, "mode: copy, hash or, without a url, in-place"));
-  }
   if (!url.empty()) {
+    if (mode != "hash") {
+      co_return Response::error(Error(Errc::kInvalid, "mode: of a url, hash"));
+    }
     Result<RemoteFile> file = remote_file_fields(*body);
     if (!file) co_return Response::error(file.error());
     file->origin = parts_.origins.find(url);
     if (file->origin == nullptr) {
       co_return Response::error(Error(Errc::kInvalid, "'" + url + "' is no kind of origin"));
     }
-    co_return answer({{"job", parts_.ingests.start(std::move(*file), wanted)}}, 202);
+    co_return answer({{"job", parts_.ingests.start(std::move(*file))}}, 202);
+  }
+  if (mode == "in-place") {
+    wanted = IngestMode::kInPlace;
+  } else if (mode == "hash") {
+    wanted = IngestMode::kHash;
+  } else if (mode != "copy") {
+    co_return Response::error(Error(Errc::kInvalid, "mode: copy, in-place or hash"));
   }
   if (request.fds.size() != 1) {
     co_return Response::error(

@@ -41,12 +41,11 @@ bool same_file(const struct stat& a, const struct stat& b) {
 
 }  // namespace
 
-Ingests::Ingests(Executor executor, store::BlobStore& store, std::string folder,
-                 std::size_t threads, std::function<void(const store::Blob&)> stored,
+Ingests::Ingests(Executor executor, store::BlobStore& store, std::size_t threads,
+                 std::function<void(const store::Blob&)> stored,
                  std::function<void(const content::Digest&)> unwanted)
     : executor_(executor),
       store_(store),
-      folder_(std::move(folder)),
       stored_(std::move(stored)),
       unwanted_(std::move(unwanted)),
       tasks_(executor, "ingests"),
@@ -65,10 +64,9 @@ std::string Ingests::start(UniqueFd file, IngestMode mode, std::string path) {
   return begin(std::move(job));
 }
 
-std::string Ingests::start(RemoteFile file, IngestMode mode) {
-  SHOAL_CHECK(mode != IngestMode::kInPlace, "a file of an origin is nowhere here");
+std::string Ingests::start(RemoteFile file) {
   auto job = std::make_shared<Job>();
-  job->mode = mode;
+  job->mode = IngestMode::kHash;
   job->size = file.file.size;
   job->remote = std::move(file);
   return begin(std::move(job));
@@ -169,24 +167,14 @@ Result<content::PieceTable> Ingests::hash(Job& job) const {
   return content::PieceTable::make(std::move(*hashes));
 }
 
-// The same for a file of an origin; with kCopy the bytes are in job.file then.
+// The same for a file of an origin.
 Result<content::PieceTable> Ingests::fetch(Job& job) const {
   const OriginFile& file = job.remote->file;
   Result<content::BlobLayout> layout = content::BlobLayout::of_size(file.size);
   if (!layout) return fail(layout.error());
-  if (job.mode == IngestMode::kCopy) {
-    job.file.reset(::open(folder_.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-    if (!job.file) return fail(errno_error("a file in " + folder_, errno));
-  }
   content::BlobHasher hasher(*layout);
   OriginSink take = [&](std::span<const std::byte> bytes) -> Status {
     if (!hasher.update(bytes)) return fail(Errc::kInternal, "more bytes than the file has");
-    for (std::size_t written = 0; job.file && written < bytes.size();) {
-      ssize_t wrote = ::write(job.file.get(), bytes.data() + written, bytes.size() - written);
-      if (wrote < 0 && errno == EINTR) continue;
-      if (wrote < 0) return fail(errno_error("keeping what comes from " + file.url, errno));
-      written += static_cast<std::size_t>(wrote);
-    }
     job.done += bytes.size();
     return {};
   };
@@ -231,10 +219,9 @@ Result<Ingests::Outcome> Ingests::bring_remote(Job& job) {
       return Outcome{(*blob)->table(), *blob, "present", std::nullopt};
     }
   }
-  if (job.mode == IngestMode::kCopy) (void)store_.make_room(job.size);
   Result<content::PieceTable> table = fetch(job);
   if (!table) return fail(table.error());
-  return store_file(job, {std::move(*table), nullptr, "", std::nullopt});
+  return Outcome{std::move(*table), nullptr, "hash", std::nullopt};
 }
 
 Result<Ingests::Outcome> Ingests::bring(Job& job) {
@@ -293,7 +280,7 @@ Result<Ingests::Outcome> Ingests::store_file(Job& job, Outcome outcome) {
       return outcome;
     }
     const Error& why = imported.error();
-    if (why.code() == Errc::kCorrupt && !job.remote) return fail(changed_error());
+    if (why.code() == Errc::kCorrupt) return fail(changed_error());
     // A file with the same bytes is being stored at this moment.
     const bool in_the_making = why.code() == Errc::kConflict && i < kSameTries;
     // Space that an eviction gives comes a moment later, when nobody here has the file open any
@@ -339,6 +326,7 @@ Result<content::PieceTable> Ingests::table(const content::Digest& blob) const {
   }
   auto found = store_.find(blob);
   if (!found) return fail(found.error());
+  if (!(*found)->settled()) return fail(Errc::kNotFound, blob.str() + " has no piece table yet");
   return (*found)->table();
 }
 

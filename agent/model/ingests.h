@@ -1,5 +1,5 @@
-// Taking files in, of this node or from an origin: hashing them, and keeping their bytes in the
-// store, in place, or not at all. The first half of publishing.
+// Taking files in: hashing them, and keeping their bytes in the store, in place, or not at all;
+// those of an origin are only hashed. The first half of publishing.
 #pragma once
 
 #include "core/async/task.h"
@@ -50,9 +50,8 @@ struct IngestView {
 // Thread: the control thread. Lifetime: borrows the store; stop() before destruction.
 class Ingests {
  public:
-  // `stored`: a blob came into the store. `unwanted`: a job that brought it was cancelled. Files of
-  // origins lie in `folder`, without a name, until the store has them: best on its file system.
-  Ingests(Executor executor, store::BlobStore& store, std::string folder, std::size_t threads,
+  // `stored`: a blob came into the store. `unwanted`: a job that brought it was cancelled.
+  Ingests(Executor executor, store::BlobStore& store, std::size_t threads,
           std::function<void(const store::Blob&)> stored,
           std::function<void(const content::Digest&)> unwanted);
   ~Ingests();
@@ -60,8 +59,8 @@ class Ingests {
   // `file` is open for reading; `path` is where it can be opened again (in-place only, absolute).
   // Returns the job's id.
   std::string start(UniqueFd file, IngestMode mode, std::string path);
-  // The same for a file of an origin, with kCopy or kHash: it is read once, in order.
-  std::string start(RemoteFile file, IngestMode mode);
+  // The same for a file of an origin, as kHash: it is read once, in order.
+  std::string start(RemoteFile file);
   // Nothing of the job stays: one that runs ends, and what one that is done has brought into the
   // store is removed again, unless somebody has found a use for it. False: no such job.
   bool cancel(const std::string& id);
@@ -123,7 +122,6 @@ class Ingests {
 
   const Executor executor_;
   store::BlobStore& store_;
-  const std::string folder_;
   const std::function<void(const store::Blob&)> stored_;
   const std::function<void(const content::Digest&)> unwanted_;
   TaskGroup tasks_;

@@ -44,6 +44,7 @@ std::vector<BlobOrigins> Publications::origins(const Publication& publication, b
 Result<content::PieceTable> Publications::stored_table(const content::Digest& digest) const {
   auto blob = parts_.store.find_quietly(digest);
   if (!blob) return fail(blob.error());
+  if (!(*blob)->settled()) return fail(Errc::kNotFound, digest.str() + " is not settled");
   return (*blob)->table();
 }
 

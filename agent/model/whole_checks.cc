@@ -171,7 +171,7 @@ void WholeChecks::look(const content::Digest& blob) {
 Task<void> WholeChecks::look_at(content::Digest digest) {
   auto find = [this, digest] { return store_.find_quietly(digest); };
   auto blob = co_await pool_.run(find);
-  if (blob && (*blob)->complete() && (*blob)->layout().size() > 0) {
+  if (blob && (*blob)->settled() && (*blob)->complete() && (*blob)->layout().size() > 0) {
     // At once: until this is known, nodes may read bytes that are not what they should be.
     auto found = co_await check(*blob, Rate());
     if (!found) log::warn("reading a whole blob", {{"err", found.error()}});

@@ -118,8 +118,8 @@ Result<OriginListing> Client::list_origin(const OriginQuery& query) {
       parse_listing);
 }
 
-Result<std::string> Client::start_ingest(const OriginFile& file, IngestMode mode) {
-  return impl_->ask({.method = "POST", .target = "/v1/ingests", .body = ingest_json(mode, file)},
+Result<std::string> Client::start_ingest(const OriginFile& file) {
+  return impl_->ask({.method = "POST", .target = "/v1/ingests", .body = ingest_json(file)},
                     parse_job);
 }
 

@@ -57,8 +57,8 @@ class Client {
   // What an origin has there. Errors: those of the origin: denied, not_found, overloaded, …
   Result<OriginListing> list_origin(const OriginQuery& query);
 
-  // Lets the agent read a file of an origin, whole; `mode` is copy or hash. The job's id.
-  Result<std::string> start_ingest(const OriginFile& file, IngestMode mode);
+  // Lets the agent hash a file of an origin, of which it keeps nothing. The job's id.
+  Result<std::string> start_ingest(const OriginFile& file);
   // Hands `fd` (open for reading; it stays the caller's) to the agent, which reads the whole file.
   // `path` is absolute; needed for in-place, and shown in messages. The job's id.
   Result<std::string> start_ingest(int fd, IngestMode mode, const std::filesystem::path& path);

@@ -82,9 +82,9 @@ std::string listing_json(const OriginQuery& query) {
                {"platform", query.platform}});
 }
 
-std::string ingest_json(IngestMode mode, const OriginFile& file) {
+std::string ingest_json(const OriginFile& file) {
   Json json = file_json(file);
-  json["mode"] = mode_name(mode);
+  json["mode"] = mode_name(IngestMode::kHash);
   return dump(json);
 }
 

@@ -1,8 +1,10 @@
 #include "agent/model/ingests.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 
 #include <boost/asio/io_context.hpp>
+#include <fstream>
 #include <map>
 #include <string>
 #include <thread>
@@ -48,10 +50,9 @@ class HeldOrigin final : public Origin {
 class IngestsTest : public ::testing::Test {
  protected:
   IngestsTest()
-      : folder_(store_.path("origins")),
-        ingests_((std::filesystem::create_directory(folder_), io_.get_executor()), *store_, folder_,
-                 2, [](const store::Blob&) {},
-                 [this](const content::Digest& digest) { unwanted_.push_back(digest); }) {}
+      : ingests_(
+            io_.get_executor(), *store_, 2, [](const store::Blob&) {},
+            [this](const content::Digest& digest) { unwanted_.push_back(digest); }) {}
   ~IngestsTest() override { run_to_end(io_, ingests_.stop()); }
 
   IngestView end_of(const std::string& id) {
@@ -59,13 +60,19 @@ class IngestsTest : public ::testing::Test {
     EXPECT_TRUE(view && !view->running);
     return view ? *view : IngestView{};
   }
+  // A file of this node.
   std::string start(const std::string& name, std::uint64_t seed) {
-    return ingests_.start(origin_.add(name, random_bytes(100'000, seed)), IngestMode::kCopy);
+    const std::string path = store_.path(name);
+    const std::vector<std::byte> bytes = random_bytes(100'000, seed);
+    std::ofstream(path, std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()),
+               static_cast<std::streamsize>(bytes.size()));
+    return ingests_.start(UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC)), IngestMode::kCopy,
+                          path);
   }
   std::vector<content::Digest> taken_back() { return std::exchange(unwanted_, {}); }
 
   TempStore store_;
-  const std::string folder_;
   HeldOrigin origin_;
   asio::io_context io_;
   std::vector<content::Digest> unwanted_;
@@ -76,7 +83,7 @@ TEST_F(IngestsTest, WhatOneBroughtThatIsCancelledBeforeTheOthersOfItsPublication
   origin_.hold("slow");
   const std::string quick = start("quick", 1);
   const content::Digest brought = end_of(quick).table.value().digest();
-  const std::string slow = start("slow", 2);
+  const std::string slow = ingests_.start(origin_.add("slow", random_bytes(100'000, 2)));
   EXPECT_TRUE(ingests_.cancel(quick));
   EXPECT_TRUE(taken_back().empty()) << "the other one may have the same bytes";
   EXPECT_TRUE(ingests_.cancel(slow));
@@ -97,12 +104,32 @@ TEST_F(IngestsTest, WhatACancelledOneBroughtStaysAsLongAsAnotherHasTheSameBytes)
 }
 
 TEST_F(IngestsTest, WhatWasThereBeforeIsNotTakenBack) {
-  TestBlob blob = make_blob(100'000, 4);
-  store_.full(blob);
-  const std::string id = ingests_.start(origin_.add("there", blob.bytes), IngestMode::kCopy);
+  store_.full(make_blob(100'000, 4));
+  const std::string id = start("there", 4);
   EXPECT_EQ(end_of(id).how, "present");
   EXPECT_TRUE(ingests_.cancel(id));
   EXPECT_TRUE(taken_back().empty());
+}
+
+TEST_F(IngestsTest, AFileOfAnOriginIsHashedAndNothingOfItIsKept) {
+  const TestBlob blob = make_blob(100'000, 5);
+  RemoteFile file = origin_.add("far", blob.bytes);
+  file.digest = blob.table.digest();
+  IngestView view = end_of(ingests_.start(file));
+  ASSERT_TRUE(view.table) << view.error->str();
+  EXPECT_EQ(view.table->serialise(), blob.table.serialise());
+  EXPECT_EQ(view.how, "hash");
+  EXPECT_TRUE(store_->list().empty());
+  file.digest = make_blob(100, 6).table.digest();
+  view = end_of(ingests_.start(file));
+  ASSERT_TRUE(view.error);
+  EXPECT_EQ(view.error->code(), Errc::kCorrupt);
+}
+
+TEST_F(IngestsTest, ABlobWithoutAPieceTableHasNoneToGive) {
+  const TestBlob blob = make_blob(100'000, 7);
+  ASSERT_TRUE(store_->create_unsettled(blob.table.digest(), 100'000, store::Reservation::kFull));
+  EXPECT_EQ(ingests_.table(blob.table.digest()).error().code(), Errc::kNotFound);
 }
 
 }  // namespace

@@ -169,5 +169,37 @@ TEST(ReceiveBuffer, GrowsAndIsPageAligned) {
   EXPECT_LE(memory.get(1).size(), std::size_t{4096});
 }
 
+TEST(RangeReceiver, OfAnUnsettledBlobTheOriginsBytesAreWhatItsPiecesAreAndAPeersHaveToBe) {
+  TempStore store;
+  const TestBlob blob = make_blob(300'000, 8), other = make_blob(300'000, 9);
+  auto stored = store->create_unsettled(content::ingest_name("u", "v", 300'000), 300'000,
+                                        store::Reservation::kFull);
+  ASSERT_TRUE(stored);
+  SeededRandom random(test_seed());
+  ReceiveBuffer memory;
+  const PieceRange first{PieceIndex(0), 2};
+  const auto bytes = std::span(blob.bytes).first(blob.layout().range_of(first).length);
+  {
+    RangeReceiver peer(*stored, first, memory);
+    Fed fed = feed(peer, bytes, random, 50'000);
+    ASSERT_FALSE(fed.status) << "nobody has said what its hash is";
+    EXPECT_EQ(fed.status.error().code(), Errc::kCorrupt);
+  }
+  RangeReceiver origin(*stored, first, memory, RangeReceiver::Source::kOrigin);
+  Fed fed = feed(origin, bytes, random, 50'000);
+  ASSERT_TRUE(fed.status) << fed.status.error().str();
+  EXPECT_TRUE((*stored)->has(first));
+  EXPECT_EQ((*stored)->piece_hash(PieceIndex(1)), blob.table.hash(PieceIndex(1)));
+  const PieceRange next{PieceIndex(2), 1};
+  const ByteRange range = blob.layout().range_of(next);
+  ASSERT_TRUE((*stored)->learn(next.first, blob.table.piece_hashes().subspan(2, 1)));
+  RangeReceiver liar(*stored, next, memory);
+  EXPECT_FALSE(
+      feed(liar, std::span(other.bytes).subspan(range.offset, range.length), random, 50'000)
+          .status);
+  RangeReceiver honest(*stored, next, memory);
+  EXPECT_TRUE(feed(honest, blob.range(range), random, 50'000).status);
+}
+
 }  // namespace
 }  // namespace shoal::agent

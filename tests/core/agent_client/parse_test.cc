@@ -108,6 +108,39 @@ TEST(Parse, EveryTruncationIsRefused) {
   }
 }
 
+TEST(Parse, ReadsAPublicationInEachState) {
+  const std::string digest = "sha256:" + std::string(64, 'a');
+  auto running = parse_publication(
+      R"({"state":"running","bytes_total":9,"bytes_done":4,"bytes_origin":3,"bytes_peers":1,)"
+      R"("bytes_local":0,"waiting_for":"waiting for it","provisional":")" +
+      digest +
+      R"(","manifest":"","files":[{"path":"w","size":9,"bytes_done":4,"digest":"","how":""}]})");
+  ASSERT_TRUE(running) << running.error().str();
+  EXPECT_EQ(running->phase, PublicationState::Phase::kRunning);
+  EXPECT_EQ(running->bytes_origin, 3u);
+  EXPECT_EQ(running->bytes_peers, 1u);
+  EXPECT_EQ(running->waiting_for, "waiting for it");
+  EXPECT_FALSE(running->manifest);
+  ASSERT_EQ(running->files.size(), 1u);
+  EXPECT_EQ(running->files[0].bytes_done, 4u);
+  auto done =
+      parse_publication(R"({"state":"complete","manifest":")" + digest +
+                        R"(","files":[{"path":"w","digest":")" + digest + R"(","how":"copy"}]})");
+  ASSERT_TRUE(done) << done.error().str();
+  EXPECT_EQ(done->manifest->str(), digest);
+  EXPECT_EQ(done->files[0].digest.str(), digest);
+  EXPECT_EQ(done->files[0].how, "copy");
+  auto failed =
+      parse_publication(R"({"state":"failed","error":{"code":"denied","message":"no access"}})");
+  ASSERT_TRUE(failed) << failed.error().str();
+  EXPECT_EQ(failed->error->code(), Errc::kDenied);
+  EXPECT_FALSE(parse_publication(R"({"state":"failed"})")) << "without a reason";
+  EXPECT_FALSE(parse_publication(R"({"state":"complete","files":[]})")) << "without its manifest";
+  EXPECT_FALSE(parse_publication(R"({"state":"odd"})"));
+  EXPECT_EQ(parse_publication_id(R"({"publication":"p1"})").value(), "p1");
+  EXPECT_FALSE(parse_publication_id("{}"));
+}
+
 TEST(Parse, AListingOfAnOrigin) {
   auto listing = parse_listing(
       R"({"source":"s","annotations":{"k":"v"},"files":[{"path":"p","url":"u","size":3,)"
