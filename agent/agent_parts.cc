@@ -98,6 +98,7 @@ AgentParts::AgentParts(Executor executor, const Settings& settings,
                    [this](TransferEvent event) { transfers_.push(std::move(event)); }),
       fetcher_(executor, lane_client_, origins_, inventory_, *this, *this,
                {settings.node_id, tls_, topology_of(settings), settings.download_limit}),
+      readers_(fetcher_),
       witness_(settings.node_id, tls_),
       tables_(executor, catalogue_, witness_, [this] { return fetcher_.peers(); },
               {settings.node_id, tls_}),
@@ -136,6 +137,7 @@ Status AgentParts::open() {
   pulls_ = std::make_unique<Pulls>(executor_, *store_, *library_, inventory_, fetcher_, catalogue_,
                                    tables_, *order_pins_, pool_);
   pulls_->on_ended([this] { link_.beat_now(); });
+  pulls_->read_elsewhere([this](const content::Digest& blob) { return readers_.any(blob); });
   ingests_ = std::make_unique<Ingests>(
       executor_, *store_, settings_.store.string(), kIngestThreads,
       [this](const store::Blob& blob) { inventory_.set(blob); },
@@ -174,8 +176,9 @@ Status AgentParts::listen() {
   SHOAL_TRY(admin_.start());
   local_ = std::make_unique<LocalApi>(
       executor_, settings_.socket.string(),
-      LocalApi::Parts{*store_, *blobs_, *library_, inventory_, fetcher_, *pulls_, *ingests_,
-                      *verifies_, copies_, witness_, *order_pins_, catalogue_, *sources_, pool_},
+      LocalApi::Parts{*store_, *blobs_, *library_, inventory_, fetcher_, readers_, *pulls_,
+                      *ingests_, *verifies_, copies_, witness_, *order_pins_, catalogue_, *sources_,
+                      pool_},
       [this] { return standing(); });
   SHOAL_TRY(local_->start());
   tasks_.spawn("recheck", recheck(), [this] { stop_.set(); });

@@ -31,6 +31,7 @@
 #include "agent/swarm/fetcher.h"
 #include "agent/swarm/have_board.h"
 #include "agent/swarm/inventory.h"
+#include "agent/swarm/readers.h"
 #include "agent/tracker/catalogue_client.h"
 #include "agent/tracker/tracker_link.h"
 #include "core/async/blocking_pool.h"
@@ -124,6 +125,7 @@ class AgentParts final : public store::BlobListener,
   OriginReader origins_;
   LaneClient lane_client_;
   Fetcher fetcher_;
+  Readers readers_;
   Witness witness_;
   TableFinder tables_;
   std::unique_ptr<OrderPins> order_pins_;

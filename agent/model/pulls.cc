@@ -205,6 +205,10 @@ Task<void> Pulls::run(std::shared_ptr<Pull> pull) {
   Status done = co_await work(pull.get());
   for (const auto& [digest, part] : pull->parts) {
     if (part.complete || wanted_elsewhere(digest, pull.get())) continue;
+    if (read_elsewhere_ && read_elsewhere_(digest)) {
+      fetcher_.unwant(digest, pull->cls);
+      continue;
+    }
     fetcher_.remove(digest);
     inventory_.wanted(digest, part.size, false);
   }

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -86,6 +87,13 @@ class Pulls : OneThreadOnly {
   std::string waiting_for(const content::Digest& manifest) const;
   // Called when a pull ends.
   void on_ended(std::function<void()> callback) { on_ended_ = std::move(callback); }
+  // Whether somebody else reads the blob while it arrives: then it is fetched on when the last pull
+  // of it is cancelled.
+  void read_elsewhere(std::function<bool(const content::Digest&)> asks) {
+    read_elsewhere_ = std::move(asks);
+  }
+  // Whether a pull that has not ended needs the blob.
+  bool wants(const content::Digest& blob) const { return wanted_elsewhere(blob, nullptr); }
 
   // From the fetcher.
   void pieces_arrived(const content::Digest& blob, std::uint64_t bytes, bool from_origin);
@@ -152,6 +160,7 @@ class Pulls : OneThreadOnly {
   BlockingPool& pool_;
 
   std::function<void()> on_ended_;
+  std::function<bool(const content::Digest&)> read_elsewhere_;
   TaskGroup tasks_;
   Event stop_;
   Condition progress_;
