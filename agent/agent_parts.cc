@@ -181,6 +181,7 @@ Status AgentParts::listen() {
                       pool_},
       [this] { return standing(); });
   SHOAL_TRY(local_->start());
+  SHOAL_TRY(start_mirror());
   tasks_.spawn("recheck", recheck(), [this] { stop_.set(); });
   tasks_.spawn("maintain", maintain(), [this] { stop_.set(); });
   tasks_.spawn("measure", measure(), [this] { stop_.set(); });
@@ -191,7 +192,24 @@ Status AgentParts::listen() {
                             {"epoch", epoch_},
                             {"lane", lane_server_->local().str()},
                             {"admin", admin_.local().str()},
-                            {"socket", settings_.socket.string()}});
+                            {"socket", settings_.socket.string()},
+                            {"mirror", mirror_ ? mirror_->local().str() : std::string("off")}});
+  return {};
+}
+
+Status AgentParts::start_mirror() {
+  Result<std::optional<daemon::Address>> listen = mirror_address(settings_);
+  if (!listen) return fail(listen.error());
+  if (!*listen) return {};
+  MirrorServer::Options options;
+  options.listen.tcp = **listen;
+  options.names = settings_.mirror_names;
+  options.stall = settings_.mirror_stall;
+  const Fills::Parts parts{*store_, *blobs_,    inventory_, fetcher_, readers_,
+                           *pulls_, catalogue_, tables_,    pool_};
+  mirror_ = std::make_unique<Mirror>(executor_, parts, *library_, std::move(options));
+  SHOAL_TRY(mirror_->start());
+  told_of_pieces_ = mirror_.get();
   return {};
 }
 
@@ -205,6 +223,7 @@ Task<void> AgentParts::stop(Deadline deadline) {
   if (whole_) co_await whole_->stop();
   catalogue_.close();
   if (local_) co_await local_->stop(deadline);
+  if (mirror_) co_await mirror_->stop(deadline);
   co_await copies_.stop();
   co_await link_.stop();
   co_await fetcher_.stop();
@@ -234,6 +253,10 @@ void AgentParts::reload_certificates() {
 
 // --- Store
 // -----------------------------------------------------------------------------------------
+
+void AgentParts::pieces_ready(const content::Digest&, content::PieceRange, bool) {
+  if (Mirror* mirror = told_of_pieces_) mirror->pieces_ready();
+}
 
 void AgentParts::pieces_lost(const content::Digest& blob, const content::PieceSet& pieces) {
   lost_.push({blob, pieces});
