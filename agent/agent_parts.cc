@@ -100,6 +100,7 @@ AgentParts::AgentParts(Executor executor, const Settings& settings,
       hashes_(settings.node_id, tls_),
       fetcher_(executor, lane_client_, origins_, inventory_, hashes_, *this, *this,
                {settings.node_id, tls_, topology_of(settings), settings.download_limit}),
+      readers_(fetcher_),
       witness_(settings.node_id, tls_),
       tables_(executor, catalogue_, witness_, [this] { return fetcher_.peers(); },
               {settings.node_id, tls_}),
@@ -140,11 +141,11 @@ Status AgentParts::open() {
   pulls_ = std::make_unique<Pulls>(executor_, *store_, *library_, inventory_, fetcher_, catalogue_,
                                    tables_, *order_pins_, *blobs_, *settler_, pool_);
   pulls_->on_ended([this] { link_.beat_now(); });
-  pulls_->set_wanted_elsewhere(
-      [this](const content::Digest& blob) { return publications_->wants(blob); });
+  pulls_->set_others_want([this](const content::Digest& blob) {
+    return publications_->wants(blob) || readers_.any(blob);
+  });
   ingests_ = std::make_unique<Ingests>(
-      executor_, *store_, kIngestThreads,
-      [this](const store::Blob& blob) { inventory_.set(blob); },
+      executor_, *store_, kIngestThreads, [this](const store::Blob& blob) { inventory_.set(blob); },
       [this](const content::Digest& digest) { tasks_.spawn("take back", take_back(digest)); });
   publisher_ = std::make_unique<Publisher>(settings_.node_id, *store_, *library_, inventory_,
                                            catalogue_, witness_, pool_);
@@ -189,11 +190,12 @@ Status AgentParts::listen() {
   SHOAL_TRY(admin_.start());
   local_ = std::make_unique<LocalApi>(
       executor_, settings_.socket.string(),
-      LocalApi::Parts{*store_, *blobs_, *library_, inventory_, fetcher_, *pulls_, *ingests_,
-                      *publisher_, *publications_, *verifies_, copies_, *order_pins_, catalogue_,
-                      *sources_, pool_},
+      LocalApi::Parts{*store_, *blobs_, *library_, inventory_, fetcher_, readers_, *pulls_,
+                      *ingests_, *publisher_, *publications_, *verifies_, copies_, *order_pins_,
+                      catalogue_, *sources_, pool_},
       [this] { return standing(); });
   SHOAL_TRY(local_->start());
+  SHOAL_TRY(start_mirror());
   tasks_.spawn("recheck", recheck(), [this] { stop_.set(); });
   tasks_.spawn("maintain", maintain(), [this] { stop_.set(); });
   tasks_.spawn("measure", measure(), [this] { stop_.set(); });
@@ -204,7 +206,24 @@ Status AgentParts::listen() {
                             {"epoch", epoch_},
                             {"lane", lane_server_->local().str()},
                             {"admin", admin_.local().str()},
-                            {"socket", settings_.socket.string()}});
+                            {"socket", settings_.socket.string()},
+                            {"mirror", mirror_ ? mirror_->local().str() : std::string("off")}});
+  return {};
+}
+
+Status AgentParts::start_mirror() {
+  Result<std::optional<daemon::Address>> listen = mirror_address(settings_);
+  if (!listen) return fail(listen.error());
+  if (!*listen) return {};
+  MirrorServer::Options options;
+  options.listen.tcp = **listen;
+  options.names = settings_.mirror_names;
+  options.stall = settings_.mirror_stall;
+  const Fills::Parts parts{*store_, *blobs_,    inventory_, fetcher_, readers_,
+                           *pulls_, catalogue_, tables_,    pool_};
+  mirror_ = std::make_unique<Mirror>(executor_, parts, *library_, std::move(options));
+  SHOAL_TRY(mirror_->start());
+  told_of_pieces_ = mirror_.get();
   return {};
 }
 
@@ -220,6 +239,7 @@ Task<void> AgentParts::stop(Deadline deadline) {
   if (whole_) co_await whole_->stop();
   catalogue_.close();
   if (local_) co_await local_->stop(deadline);
+  if (mirror_) co_await mirror_->stop(deadline);
   co_await copies_.stop();
   co_await link_.stop();
   co_await fetcher_.stop();
@@ -249,6 +269,10 @@ void AgentParts::reload_certificates() {
 
 // --- Store
 // -----------------------------------------------------------------------------------------
+
+void AgentParts::pieces_ready(const content::Digest&, content::PieceRange, bool) {
+  if (Mirror* mirror = told_of_pieces_) mirror->pieces_ready();
+}
 
 void AgentParts::pieces_lost(const content::Digest& blob, const content::PieceSet& pieces) {
   lost_.push({blob, pieces});

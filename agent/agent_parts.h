@@ -4,6 +4,7 @@
 
 #include "core/async/task.h"
 
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <chrono>
 #include <memory>
@@ -17,6 +18,7 @@
 #include "agent/lane/lane_threads.h"
 #include "agent/lane/upload_gate.h"
 #include "agent/mailbox.h"
+#include "agent/mirror/mirror.h"
 #include "agent/model/ingests.h"
 #include "agent/model/last_copies.h"
 #include "agent/model/library.h"
@@ -35,6 +37,7 @@
 #include "agent/swarm/hash_book.h"
 #include "agent/swarm/have_board.h"
 #include "agent/swarm/inventory.h"
+#include "agent/swarm/readers.h"
 #include "agent/tracker/catalogue_client.h"
 #include "agent/tracker/tracker_link.h"
 #include "core/async/blocking_pool.h"
@@ -64,7 +67,8 @@ class AgentParts final : public store::BlobListener,
 
  private:
   // store::BlobListener
-  void pieces_ready(const content::Digest&, content::PieceRange, bool) override {}
+  void pieces_ready(const content::Digest& blob, content::PieceRange pieces,
+                    bool complete) override;
   void pieces_lost(const content::Digest& blob, const content::PieceSet& pieces) override;
   void blob_evicted(const content::Digest& blob) override;
   // Fetcher::Listener
@@ -103,6 +107,7 @@ class AgentParts final : public store::BlobListener,
   Task<void> drop_forgotten();
   Task<void> measure();
   LocalApi::Standing standing() const;
+  Status start_mirror();
 
   // Constant after construction
   const Executor executor_;
@@ -130,6 +135,7 @@ class AgentParts final : public store::BlobListener,
   LaneClient lane_client_;
   HashBook hashes_;
   Fetcher fetcher_;
+  Readers readers_;
   Witness witness_;
   TableFinder tables_;
   std::unique_ptr<OrderPins> order_pins_;
@@ -142,6 +148,8 @@ class AgentParts final : public store::BlobListener,
   std::unique_ptr<Verifies> verifies_;
   std::unique_ptr<LaneServer> lane_server_;
   std::unique_ptr<LocalApi> local_;
+  std::unique_ptr<Mirror> mirror_;                // null: off
+  std::atomic<Mirror*> told_of_pieces_{nullptr};  // the same, for any thread, once it listens
   daemon::AdminEndpoint admin_;
   TaskGroup tasks_;
   Event stop_;

@@ -42,7 +42,24 @@ std::optional<std::string> broken_topology(const Settings& s) {
   return std::nullopt;
 }
 
+std::optional<std::string> broken_mirror(const Settings& s) {
+  Result<std::optional<daemon::Address>> address = mirror_address(s);
+  if (!address) return address.error().message();
+  if (!*address || daemon::is_loopback(**address) || s.mirror_open) return std::nullopt;
+  return "mirror-listen: " + s.mirror_listen +
+         " can be reached from other machines, which would read every model without being asked "
+         "who "
+         "they are; listen on loopback, or set mirror-open if that is meant";
+}
+
 }  // namespace
+
+Result<std::optional<daemon::Address>> mirror_address(const Settings& s) {
+  if (s.mirror_listen.empty() || s.mirror_listen == "off") return std::optional<daemon::Address>();
+  Result<daemon::Address> address = daemon::parse_address(s.mirror_listen);
+  if (!address) return fail(address.error().with_context("mirror-listen"));
+  return std::optional(*address);
+}
 
 void declare(daemon::Settings& table, Settings& v) {
   table.section("Node");
@@ -181,6 +198,30 @@ void declare(daemon::Settings& table, Settings& v) {
                              .doc = "Where /metrics, /healthz and /readyz are served.",
                              .example = "0.0.0.0:6971"});
 
+  table.section("OCI mirror");
+  table.add(v.mirror_listen,
+            {.name = "mirror-listen",
+             .doc = "Where OCI clients of this node (containerd, skopeo, oras) pull the cluster's "
+                    "models: plain HTTP, HOST:PORT; empty or off for none.",
+             .example = "127.0.0.1:6972"});
+  table.add(
+      v.mirror_open,
+      {.name = "mirror-open",
+       .doc = "Let mirror-listen be an address that other machines can reach: whoever reaches "
+              "it reads every model."});
+  table.add(v.mirror_names,
+            {.name = "mirror-names",
+             .doc = "Names of registries, HOST or HOST:PORT, that clients use for the cluster's "
+                    "models and whose mirror this is; of others it knows nothing.",
+             .example = "models.example.org"});
+  table.add(v.mirror_stall,
+            {.name = "mirror-stall",
+             .doc = "How long a client of the mirror is kept waiting without one verified byte of "
+                    "its blob; then its answer ends.",
+             .example = "60s",
+             .min = "100ms",
+             .max = "1h"});
+
   table.section("Trust");
   table.add(v.tls_cert, {.name = "tls-cert",
                          .doc = "This node's certificate (PEM); read again when it changes.",
@@ -213,6 +254,7 @@ void declare(daemon::Settings& table, Settings& v) {
     if (v.lane_listen.port != 0 && v.admin_listen.port != 0) return std::nullopt;
     return "lane-listen, admin-listen: the port must be one that others can be told, not 0";
   });
+  table.rule([&v] { return broken_mirror(v); });
   table.rule([&v]() -> std::optional<std::string> {
     if (v.advertise.empty()) return std::nullopt;
     Result<http::HostPort> address = http::parse_host_port(v.advertise);

@@ -8,7 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "core/base/result.h"
 #include "core/base/units.h"
+#include "core/daemon/address.h"
 #include "core/daemon/settings.h"
 
 namespace shoal::agent {
@@ -50,11 +52,19 @@ struct Settings {
   daemon::Address admin_listen{"0.0.0.0", 6971};
   std::filesystem::path socket = "/run/shoal/agent.sock";
 
+  std::string mirror_listen = "127.0.0.1:6972";
+  bool mirror_open = false;
+  std::vector<std::string> mirror_names;
+  std::chrono::milliseconds mirror_stall{60'000};
+
   std::filesystem::path tls_cert;
   std::filesystem::path tls_key;
   std::filesystem::path tls_ca;
   bool insecure = false;
 };
+
+// Where the mirror shall listen; nothing if it is off. Errors: invalid.
+Result<std::optional<daemon::Address>> mirror_address(const Settings& settings);
 
 void declare(daemon::Settings& table, Settings& values);
 

@@ -207,7 +207,8 @@ def check_arguments(who, container, ports):
         if value.startswith("/"):
             if not any(value == m or value.startswith(m + "/") for m in mounts):
                 yield f"{who}: {argument}: nothing is mounted there"
-        if flag.endswith("listen"):
+        # What only the machine itself reaches is no port of the container.
+        if flag.endswith("listen") and not value.startswith("127."):
             listens.add(int(value.rsplit(":", 1)[1]))
         if flag == "--advertise" and int(value.rsplit(":", 1)[1]) not in ports.values():
             yield f"{who}: {argument}: not a port of this container"

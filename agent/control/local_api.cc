@@ -377,7 +377,7 @@ Task<http::Response> LocalApi::post_want(Request request) {
   auto blob = co_await parts_.pool.run(work);
   if (!blob) co_return Response::error(blob.error());
   const content::BlobLayout layout = (*blob)->layout();
-  Connection::Want record{want->cls, {}, std::chrono::steady_clock::now() + want->by};
+  Readers::Want record{want->cls, {}, std::chrono::steady_clock::now() + want->by};
   for (ByteRange range : want->ranges) {
     content::PieceRange pieces = layout.pieces_of(range);
     if (!pieces.empty()) record.pieces.push_back(pieces);
@@ -390,24 +390,12 @@ Task<http::Response> LocalApi::post_want(Request request) {
     parts_.fetcher.add(*blob, origins.value_or(std::vector<api::Origin>()),
                        std::string(request.pull_id()));
   }
-  connections_[request.peer.connection].wants[want->digest] = std::move(record);
-  refresh_wants(want->digest);
+  std::optional<Readers::Id>& reader = connections_[request.peer.connection].reader;
+  if (!reader) reader = parts_.readers.open();
+  std::vector<Readers::Want> wants;
+  wants.push_back(std::move(record));
+  parts_.readers.want(*reader, want->digest, std::move(wants));
   co_return Response::empty();
-}
-
-// All connections' wants of a blob, anew: one of them changed or ended.
-void LocalApi::refresh_wants(const content::Digest& blob) {
-  if (!parts_.fetcher.contains(blob)) return;
-  for (swarm::Class cls : {swarm::Class::kFault, swarm::Class::kWindow, swarm::Class::kPlan}) {
-    parts_.fetcher.unwant(blob, cls);
-  }
-  for (const auto& [id, connection] : connections_) {
-    auto it = connection.wants.find(blob);
-    if (it == connection.wants.end()) continue;
-    for (content::PieceRange pieces : it->second.pieces) {
-      parts_.fetcher.want(blob, pieces, it->second.cls, it->second.deadline);
-    }
-  }
 }
 
 void LocalApi::connection_closed(std::uint64_t id) {
@@ -415,7 +403,7 @@ void LocalApi::connection_closed(std::uint64_t id) {
   if (it == connections_.end()) return;
   Connection ended = std::move(it->second);
   connections_.erase(it);
-  for (const auto& [blob, want] : ended.wants) refresh_wants(blob);
+  if (ended.reader) parts_.readers.end(*ended.reader);
 }
 
 // --- Keeping and checking

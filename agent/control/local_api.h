@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +23,7 @@
 #include "agent/origin/origins.h"
 #include "agent/swarm/fetcher.h"
 #include "agent/swarm/inventory.h"
+#include "agent/swarm/readers.h"
 #include "agent/tracker/catalogue_client.h"
 #include "core/async/blocking_pool.h"
 #include "core/http/server.h"
@@ -40,6 +40,7 @@ class LocalApi {
     Library& library;
     Inventory& inventory;
     Fetcher& fetcher;
+    Readers& readers;
     Pulls& pulls;
     Ingests& ingests;
     Publisher& publisher;
@@ -77,12 +78,7 @@ class LocalApi {
   // What one connection keeps as long as it lives.
   struct Connection {
     std::vector<store::ReadLease> leases;
-    struct Want {
-      swarm::Class cls = swarm::Class::kWindow;
-      std::vector<content::PieceRange> pieces;
-      swarm::Time deadline;
-    };
-    std::map<content::Digest, Want> wants;
+    std::optional<Readers::Id> reader;  // once it wanted something
   };
   enum class Who { kAny, kOwner };
 
@@ -114,7 +110,6 @@ class LocalApi {
 
   Task<Result<std::shared_ptr<const Library::Model>>> model_of(std::string body);
   Response pinned() const;
-  void refresh_wants(const content::Digest& blob);
   void connection_closed(std::uint64_t connection);
 
   Parts parts_;

@@ -207,6 +207,10 @@ Task<void> Pulls::run(std::shared_ptr<Pull> pull) {
   Status done = co_await work(pull.get());
   for (const auto& [digest, part] : pull->parts) {
     if (part.complete || wanted_elsewhere(digest, pull.get())) continue;
+    if (others_want(digest)) {
+      fetcher_.unwant(digest, pull->cls);
+      continue;
+    }
     fetcher_.remove(digest);
     inventory_.wanted(digest, part.size, false);
   }
@@ -474,7 +478,6 @@ void Pulls::blob_withdrawn(const content::Digest& blob, const Error& why) {
 }
 
 bool Pulls::wanted_elsewhere(const content::Digest& blob, const Pull* except) const {
-  if (except != nullptr && wanted_elsewhere_ && wanted_elsewhere_(blob)) return true;
   return std::any_of(pulls_.begin(), pulls_.end(), [&](const auto& entry) {
     const Pull& pull = *entry.second;
     return &pull != except && !has_ended(pull.view.state) && pull.parts.contains(blob);

@@ -88,9 +88,10 @@ class Pulls : OneThreadOnly {
   std::vector<api::PullReport> reports(bool full);
   // What a running pull of that manifest waits for at this moment; empty if for nothing.
   std::string waiting_for(const content::Digest& manifest) const;
-  // Whether somebody beside the pulls wants a blob that is being fetched.
-  void set_wanted_elsewhere(std::function<bool(const content::Digest&)> wanted) {
-    wanted_elsewhere_ = std::move(wanted);
+  // Whether somebody beside the pulls wants a blob that is being fetched: then it is fetched on
+  // when the last pull of it is cancelled.
+  void set_others_want(std::function<bool(const content::Digest&)> wanted) {
+    others_want_ = std::move(wanted);
   }
   // Whether a running pull wants the blob.
   bool wants(const content::Digest& blob) const { return wanted_elsewhere(blob, nullptr); }
@@ -166,6 +167,7 @@ class Pulls : OneThreadOnly {
   void end(Pull& pull, api::PullState state, std::optional<Error> error);
   void changed(Pull& pull);
   bool wanted_elsewhere(const content::Digest& blob, const Pull* except) const;
+  bool others_want(const content::Digest& blob) const { return others_want_ && others_want_(blob); }
   Task<void> tick();
   bool may_get_room(Pull& pull, const Error& error, std::uint64_t size) const;
   std::string waits_for(const Pull& pull) const;
@@ -184,7 +186,7 @@ class Pulls : OneThreadOnly {
   BlockingPool& pool_;
 
   std::function<void()> on_ended_;
-  std::function<bool(const content::Digest&)> wanted_elsewhere_;
+  std::function<bool(const content::Digest&)> others_want_;
   TaskGroup tasks_;
   Event stop_;
   Condition progress_;

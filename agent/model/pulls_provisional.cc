@@ -136,7 +136,8 @@ Task<Status> Pulls::settle(Pull* pull, std::map<std::string, content::Digest> na
   }
   pull->doing.clear();
   for (const auto& [name, part] : pull->parts) {
-    if (!wanted_elsewhere(name, pull)) inventory_.wanted(name, part.size, false);
+    if (!wanted_elsewhere(name, pull) && !others_want(name))
+      inventory_.wanted(name, part.size, false);
   }
   // The rest is an ordinary pull of the final manifest.
   pull->parts.clear();
@@ -185,7 +186,7 @@ Task<void> Pulls::drop_unsettled(Pull* pull, Error why) {
   if (why.code() == Errc::kUnavailable || why.code() == Errc::kTimedOut) co_return;
   std::vector<content::Digest> names;
   for (const auto& [name, part] : pull->parts) {
-    if (!wanted_elsewhere(name, pull)) names.push_back(name);
+    if (!wanted_elsewhere(name, pull) && !others_want(name)) names.push_back(name);
   }
   for (const content::Digest& name : names) co_await settler_.drop(name);
 }

@@ -1,5 +1,6 @@
 #include "core/http/server.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -403,6 +404,14 @@ void Server::on_connection_closed(std::function<void(std::uint64_t)> callback) {
 Status Server::start() { return impl_->start(); }
 const Endpoint& Server::local() const { return impl_->listener_->local(); }
 Task<void> Server::stop(Deadline deadline) { return impl_->stop(deadline); }
+
+bool Server::asker_left(std::uint64_t id) const {
+  const auto it = std::find_if(impl_->connections_.begin(), impl_->connections_.end(),
+                               [id](const Impl::Connection& c) { return c.id == id; });
+  if (it == impl_->connections_.end() || !it->stream || it->stream->closed()) return true;
+  pollfd look{it->stream->native_handle(), POLLRDHUP, 0};
+  return ::poll(&look, 1, 0) > 0 && (look.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
 std::size_t Server::connections() const { return impl_->connections_.size(); }
 
 }  // namespace shoal::http

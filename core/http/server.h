@@ -76,6 +76,11 @@ class Server {
 
   std::size_t connections() const;
 
+  // Whether the other side of that connection (Peer::connection) has closed it, or broken off, as
+  // far as the kernel knows: nobody will read an answer that still takes long. Reads nothing; true
+  // also for a client that has closed only its sending half, and for a connection that has ended.
+  bool asker_left(std::uint64_t connection) const;
+
  private:
   class Impl;
   const std::unique_ptr<Impl> impl_;

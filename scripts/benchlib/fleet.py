@@ -91,6 +91,7 @@ class Agent:
         self.node = None if isinstance(where, str) else where
         self.host = where if isinstance(where, str) else where.address if where else "127.0.0.1"
         self.lane, self.admin = (6970, 6971) if where else free_ports(2)
+        self.mirror = None  # its OCI mirror's port; off unless open_mirror() was called
         self.directory = fleet.directory / name
         self.runtime = fleet.runtime / name
         self.socket = fleet.runtime / f"{name}.sock"
@@ -108,12 +109,17 @@ class Agent:
             "--store", self.directory, "--runtime", self.runtime, "--socket", self.socket,
             "--lane-listen", address, *(["--advertise", address] if advertise else []),
             "--admin-listen", f"{self.host}:{self.admin}", "--free-space-floor", "1",
+            "--mirror-listen", f"127.0.0.1:{self.mirror}" if self.mirror else "off",
             *self.fleet.agent_flags, *more,
         ]
         self.process = self.fleet.programs.start(
             f"{self.name}-{time.monotonic_ns()}", [str(word) for word in argv], node=self.node,
             env=env)
         return self
+
+    def open_mirror(self):
+        """Before start(): with an OCI mirror on a free port."""
+        self.mirror = free_ports(1)[0]
 
     def wait_ready(self, timeout=30):
         # By the local socket, which is reached from every network namespace.

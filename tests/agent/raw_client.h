@@ -72,6 +72,22 @@ class RawClient {
     return read();
   }
 
+  // The next `length` bytes, or what came before the end.
+  std::string take(std::size_t length) {
+    while (buffer_.size() < length && more()) {
+    }
+    std::string taken = buffer_.substr(0, length);
+    buffer_.erase(0, taken.size());
+    return taken;
+  }
+
+  // Everything until the connection ends.
+  std::string rest() {
+    while (more()) {
+    }
+    return std::move(buffer_);
+  }
+
   bool closed_by_peer() { return !more(); }
 
  private:

@@ -102,6 +102,8 @@ class RealAgent : public ::testing::Test {
                                  "127.0.0.1:" + std::to_string(free_port()),
                                  "--admin-listen",
                                  "127.0.0.1:" + std::to_string(free_port()),
+                                 "--mirror-listen",
+                                 "off",
                                  "--free-space-floor",
                                  "0",
                                  "--replicas",

@@ -62,11 +62,13 @@ class FleetCase(unittest.TestCase):
         self.stack.callback(shutil.rmtree, self.work, True)
         self.programs = self.stack.enter_context(Supervisor(self.work / "logs"))
 
-    def fleet(self, count, *flags, tracker_flags=(), tls=None):
-        """A tracker and the agents n1 … nCOUNT, registered. flags: of the agents."""
+    def fleet(self, count, *flags, tracker_flags=(), tls=None, mirrors=False):
+        """A tracker and the agents n1 … nCOUNT, registered. flags: of the agents. mirrors: each has its OCI mirror."""
         names = {f"n{i}": None for i in range(1, count + 1)}
         fleet = Fleet(self.programs, self.work, self.runtime, names, agent_flags=flags,
                       tracker_flags=tracker_flags, tls=tls)
+        for agent in fleet.agents.values() if mirrors else ():
+            agent.open_mirror()
         return fleet.start()
 
     def model(self, sizes, name="model"):

@@ -92,6 +92,10 @@ class CheckManifestsTest(unittest.TestCase):
         self.change("tracker.yaml", "targetPort: api", "targetPort: apis")
         self.assert_found("no container has a port 'apis'")
 
+    def test_what_only_the_machine_reaches_is_no_port(self):
+        self.change("agent.yaml", "--mirror-listen=127.0.0.1:6972", "--mirror-listen=0.0.0.0:6972")
+        self.assert_found("listens on [6970, 6971, 6972] but declares [6970, 6971]")
+
     def test_arguments_name_mounted_paths_and_known_variables(self):
         self.change("agent.yaml", "--store=/var/lib/shoal", "--store=/data")
         self.assert_found("--store=/data", "nothing is mounted there")

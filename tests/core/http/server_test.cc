@@ -38,7 +38,10 @@ class ServerTest : public testing::TestWithParam<Kind> {
     server_->route("*", "/tree/{rest...}", [](Request r) { return rest(std::move(r)); });
     server_->route("GET", "/fail", [](Request) { return fails(); });
     server_->route("GET", "/throw", [](Request) { return throws(); });
-    server_->route("GET", "/wait", [this](Request) { return waits(); });
+    server_->route("GET", "/wait", [this](Request r) {
+      waiter_ = r.peer.connection;
+      return waits();
+    });
     server_->route("GET", "/stream", [this](Request) { return streams(); });
     server_->on_connection_closed([this](std::uint64_t id) { ++closed_[id]; });
     EXPECT_TRUE(server_->start());
@@ -138,6 +141,7 @@ class ServerTest : public testing::TestWithParam<Kind> {
   std::shared_ptr<TlsContext> client_tls_;
   Event release_;
   int waiting_ = 0;
+  std::uint64_t waiter_ = 0;  // the connection of the last one
   UniqueFd file_;
   std::vector<Peer> peers_;
   std::map<std::uint64_t, int> closed_;
@@ -267,6 +271,21 @@ TEST_P(ServerTest, TellsWhenAConnectionEnded) {
   auto other = client();
   while (closed_.empty()) ASSERT_TRUE(get(*other, "/echo/b"));
   EXPECT_EQ(closed_, (std::map<std::uint64_t, int>{{peers_[0].connection, 1}}));
+}
+
+TEST_P(ServerTest, SeesThatAnAskerHasLeft) {
+  std::unique_ptr<Stream> stream = dial();
+  ASSERT_TRUE(run_to_end(io_, stream->write_all("GET /wait HTTP/1.1\r\nHost: x\r\n\r\n", soon())));
+  while (waiting_ == 0) io_.run_one();
+  EXPECT_FALSE(server_->asker_left(waiter_));
+  // What it sends after its request says that it is still there.
+  ASSERT_TRUE(run_to_end(io_, stream->write_all("GET ", soon())));
+  EXPECT_FALSE(server_->asker_left(waiter_));
+  stream.reset();
+  while (!server_->asker_left(waiter_)) io_.poll_one();
+  release_.set();
+  while (closed_.empty()) io_.run_one();
+  EXPECT_TRUE(server_->asker_left(waiter_));
 }
 
 Task<void> ask(Client* client, std::string path, Result<Response>* out) {
