@@ -326,6 +326,8 @@ class Publish final : public Verb {
       Result<std::vector<agent_client::OriginFile>> files =
           listing(session, publication.annotations);
       if (!files) return session.fail_with(files.error());
+      // Names that cannot be a model's are told before anything is begun.
+      if (auto named = remote_source(*files); !named) return session.fail_with(named.error());
       publication.files = std::move(*files);
       return publish_from_origin(session, *reference, publication, title, begin);
     }

@@ -121,7 +121,7 @@ Task<Result<MirrorManifest>> ClusterContent::manifest(content::Reference referen
       co_return fail(resolved.error());
     }
   }
-  if (head_only && out.size != 0) co_return out;
+  if (head_only && out.size != 0 && library_.find(out.digest)) co_return out;
   auto bytes = co_await fetch_manifest(tagged, out.digest);
   if (!bytes) co_return fail(bytes.error());
   Name& entry = remember(name);
@@ -165,6 +165,10 @@ Task<Result<std::string>> ClusterContent::record_manifest(std::string reference,
     auto answer = co_await catalogue_.manifest(digest, Deadline::after(kCallTimeout));
     if (!answer) co_return fail(answer.error());
     bytes = std::move(answer->bytes);
+  }
+  auto parsed = content::ModelManifest::parse(*bytes);
+  if (parsed && parsed->provisional) {
+    co_return fail(Errc::kNotFound, "the model is still being published");
   }
   auto work = [this, reference, text = *bytes] { return library_.record(reference, text, {}); };
   auto model = co_await pool_.run(work);

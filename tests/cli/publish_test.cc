@@ -35,6 +35,14 @@ class IngestingAgent {
       listed.push_back(Json::parse(request.body));
       return {.body = listing};
     }
+    if (request.target == "/v1/publications") {
+      publication = Json::parse(request.body);
+      return {.status = 202, .body = R"({"publication":"p1"})"};
+    }
+    if (request.method == "GET" && request.target.starts_with("/v1/publications/p1")) {
+      if (on_poll) on_poll("p1");
+      return {.body = publication_state()};
+    }
     if (request.target == "/v1/publish") {
       published = Json::parse(request.body);
       content::Digest digest =
@@ -53,6 +61,7 @@ class IngestingAgent {
   }
 
   Json published;
+  Json publication;
   std::vector<Json> listed;
   std::string listing;
   std::vector<Json> started;
@@ -64,6 +73,26 @@ class IngestingAgent {
   std::string failure;
 
  private:
+  // As an agent would that has read nothing but zeros.
+  std::string publication_state() const {
+    if (!failure.empty()) return failure;
+    Json files = Json::array();
+    for (const Json& file : publication["files"]) {
+      const std::vector<std::byte> bytes(file["size"].get<std::size_t>());
+      files.push_back({{"path", file["path"]},
+                       {"size", file["size"]},
+                       {"bytes_done", never_done ? Json(0) : file["size"]},
+                       {"digest", content::digest_of(bytes).str()},
+                       {"how", "copy"}});
+    }
+    return Json{{"state", never_done ? "running" : "complete"},
+                {"bytes_total", 100'002},
+                {"bytes_done", never_done ? 0 : 100'002},
+                {"manifest", content::digest_of("its manifest").str()},
+                {"files", files}}
+        .dump();
+  }
+
   FakeAnswer start(FakeRequest& request) {
     if (refuse_starts-- > 0) {
       return {.status = 503, .body = R"({"error":{"code":"overloaded","message":"busy"}})"};
@@ -251,35 +280,62 @@ constexpr const char* kListing =
     R"("files":[{"path":"z.bin","url":"hf://org/m@0123/z.bin","size":100000,"version":"v"},)"
     R"({"path":"a/b.json","url":"hf://org/m@0123/a/b.json","size":2,"version":"w"}]})";
 
-TEST_F(PublishTest, LetsTheAgentReadWhatAUrlNames) {
+TEST_F(PublishTest, LetsTheAgentPublishWhatAUrlNames) {
   agent_.listing = kListing;
   Ran ran = publish_url({"hf://org/m", "--include", "*.bin,*.json", "--exclude=x*"});
   ASSERT_EQ(ran.code, kExitOk) << ran.err;
   EXPECT_EQ(agent_.listed.at(0)["source"], "hf://org/m");
   EXPECT_EQ(agent_.listed.at(0)["include"], (Json{"*.bin", "*.json"}));
   EXPECT_EQ(agent_.listed.at(0)["exclude"], (Json{"x*"}));
+  EXPECT_TRUE(agent_.started.empty());
+  const Json& sent = agent_.publication;
+  ASSERT_EQ(sent["files"].size(), 2u);
+  EXPECT_EQ(sent["files"][0]["path"], "z.bin");
+  EXPECT_EQ(sent["files"][0]["url"], "hf://org/m@0123/z.bin");
+  EXPECT_EQ(sent["files"][0]["version"], "v");
+  EXPECT_EQ(sent["origin_nodes"], "publisher");
+  EXPECT_EQ(sent["annotations"]["org.opencontainers.image.revision"], "0123");
+  EXPECT_THAT(ran.out, AllOf(HasSubstr("\"sources\":[\"hf://org/m@0123\"]"),
+                             HasSubstr(content::digest_of("its manifest").str()),
+                             HasSubstr("\"bytes_by_way\":{\"copy\":100002}")));
+}
+
+TEST_F(PublishTest, WithoutAStoredCopyItIsOnlyHashed) {
+  agent_.listing = kListing;
+  ASSERT_EQ(publish_url({"hf://org/m", "--no-store"}).code, kExitOk);
   ASSERT_EQ(agent_.started.size(), 2u);
   EXPECT_EQ(agent_.started[0]["url"], "hf://org/m@0123/a/b.json");
-  EXPECT_EQ(agent_.started[0]["mode"], "copy");
+  EXPECT_EQ(agent_.started[0]["mode"], "hash");
   EXPECT_EQ(agent_.started[1]["version"], "v");
-  EXPECT_EQ(agent_.published["origin_nodes"], "publisher");
   ASSERT_EQ(agent_.published["origins"].size(), 2u);
   EXPECT_EQ(agent_.published["origins"][1]["url"], "hf://org/m@0123/z.bin");
   EXPECT_EQ(agent_.published["origins"][1]["version"], "v");
-  Json manifest = Json::parse(agent_.published["manifest"].get<std::string>());
-  EXPECT_EQ(manifest["annotations"]["org.opencontainers.image.revision"], "0123");
-  EXPECT_THAT(ran.out, HasSubstr("\"sources\":[\"hf://org/m@0123\"]"));
+}
+
+TEST_F(PublishTest, AFailedPublicationIsToldWithTheAgentsReason) {
+  agent_.listing = kListing;
+  agent_.failure = R"({"state":"failed","error":{"code":"denied","message":"z.bin: no access"}})";
+  Ran ran = publish_url({"hf://org/m"});
+  EXPECT_EQ(ran.code, kExitFailed);
+  EXPECT_THAT(ran.err, HasSubstr("z.bin: no access"));
+}
+
+TEST_F(PublishTest, CtrlCCancelsAPublication) {
+  agent_.listing = kListing;
+  agent_.never_done = true;
+  agent_.on_poll = [this](const std::string&) { command_.press_ctrl_c(); };
+  EXPECT_EQ(publish_url({"hf://org/m"}).code, kExitInterrupted);
+  EXPECT_THAT(agent_.cancelled, Contains("/v1/publications/p1"));
 }
 
 TEST_F(PublishTest, SaysWhoCanReadTheOrigin) {
   agent_.listing = kListing;
   ASSERT_EQ(publish_url({"hf://org/m", "--no-store", "--origin-nodes", "pool=a"}).code, kExitOk);
-  EXPECT_EQ(agent_.started[0]["mode"], "hash");
   EXPECT_EQ(agent_.published["origin_nodes"], (Json{{"pool", "a"}}));
   ASSERT_EQ(publish_url({"hf://org/m", "--origin-nodes", "n1,n2"}).code, kExitOk);
-  EXPECT_EQ(agent_.published["origin_nodes"], (Json{"n1", "n2"}));
+  EXPECT_EQ(agent_.publication["origin_nodes"], (Json{"n1", "n2"}));
   ASSERT_EQ(publish_url({"hf://org/m", "--origin-nodes", "all"}).code, kExitOk);
-  EXPECT_EQ(agent_.published["origin_nodes"], "all");
+  EXPECT_EQ(agent_.publication["origin_nodes"], "all");
   dir_.write("model/a", "x");
   ASSERT_EQ(publish({"--origin", "https://h/m"}).code, kExitOk);
   EXPECT_EQ(agent_.published["origin_nodes"], "all");
@@ -291,14 +347,14 @@ TEST_F(PublishTest, SeveralUrlsAreOneModel) {
   Ran same = publish_url({"https://h/a.bin", "https://h/x/a.bin"});
   EXPECT_NE(same.code, kExitOk);
   EXPECT_THAT(same.err, HasSubstr("a.bin"));
-  EXPECT_TRUE(agent_.started.empty());
+  EXPECT_TRUE(agent_.publication.is_null());
 }
 
 TEST_F(PublishTest, NamesThatCannotBeFilesAreRefused) {
   agent_.listing = R"({"source":"s3://b/p","files":[{"path":"../x","url":"s3://b/x","size":1}]})";
   Ran ran = publish_url({"s3://bucket/p"});
   EXPECT_NE(ran.code, kExitOk);
-  EXPECT_TRUE(agent_.started.empty());
+  EXPECT_TRUE(agent_.publication.is_null());
 }
 
 TEST_F(PublishTest, WhatDoesNotGoTogetherIsSaid) {
