@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/bittorrent/seeder.h"
 #include "agent/blob_cache.h"
 #include "agent/control/local_api.h"
 #include "agent/lane/lane_client.h"
@@ -96,6 +97,7 @@ class AgentParts final : public store::BlobListener,
   Task<Status> tell(api::Verdict verdict);
   Task<void> recheck();
   Task<void> maintain();
+  Status start_seeding();
   Task<void> measure();
   LocalApi::Standing standing() const;
 
@@ -133,6 +135,7 @@ class AgentParts final : public store::BlobListener,
   std::unique_ptr<Verifies> verifies_;
   std::unique_ptr<LaneServer> lane_server_;
   std::unique_ptr<LocalApi> local_;
+  std::unique_ptr<bittorrent::Seeder> seeder_;  // null: not asked for
   daemon::AdminEndpoint admin_;
   TaskGroup tasks_;
   Event stop_;
