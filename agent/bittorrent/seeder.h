@@ -59,6 +59,9 @@ class Seeder : OneThreadOnly {
   // No reference names these manifests any more.
   void unnamed(const std::vector<content::Digest>& manifests);
 
+  bool seeds(const content::TruncatedInfoHash& torrent) const {
+    return torrents_.contains(torrent);
+  }
   // Where it listens.
   std::uint16_t port() const { return session_->port(); }
 
