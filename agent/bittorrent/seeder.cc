@@ -97,6 +97,7 @@ void Seeder::names_changed() {
 void Seeder::unnamed(const std::vector<content::Digest>& manifests) {
   for (const content::Digest& manifest : manifests) {
     names_.erase(manifest);
+    unnamed_.insert(manifest);
     if (session_) drop(manifest, "no reference names it any more");
   }
 }
@@ -170,6 +171,7 @@ Task<void> Seeder::ask_names(const std::map<content::Digest, Model>* here) {
   nameless_ = nameless;
   if (!ask_ && (nameless.empty() || Clock::now() < asked_ + pause_)) co_return;
   ask_ = false;
+  unnamed_.clear();
   auto names = co_await named_();
   asked_ = Clock::now();
   pause_ = std::clamp(pause_ * 2, kAskFirst, kAskLast);
@@ -179,6 +181,7 @@ Task<void> Seeder::ask_names(const std::map<content::Digest, Model>* here) {
     co_return;
   }
   names_ = std::move(*names);
+  for (const content::Digest& manifest : unnamed_) names_.erase(manifest);
 }
 
 std::string Seeder::why_not(const content::Digest& manifest) const {

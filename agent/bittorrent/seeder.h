@@ -105,6 +105,7 @@ class Seeder : OneThreadOnly {
   std::map<content::Digest, Clock::time_point> not_before_;
 
   std::set<content::Digest> names_;     // what the catalogue named when it was asked last
+  std::set<content::Digest> unnamed_;   // since it was asked; its answer may be older
   bool ask_ = true;                     // it should be asked, whatever is here
   std::set<content::Digest> nameless_;  // whole here when it was asked, and not named
   std::chrono::seconds pause_{0};       // until it is asked again because of those

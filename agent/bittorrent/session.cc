@@ -1,6 +1,9 @@
 #include "agent/bittorrent/session.h"
 
+#include <pthread.h>
+
 #include <algorithm>
+#include <array>
 #include <boost/asio/post.hpp>
 #include <cstring>
 #include <libtorrent/add_torrent_params.hpp>
@@ -33,6 +36,21 @@ using content::TruncatedInfoHash;
 constexpr std::size_t kDiskThreads = 4;
 // A blob that nobody has read for so long may be evicted.
 constexpr std::chrono::seconds kKeptOpen{30};
+
+// libtorrent does not name its thread. A new one has the name of the thread that makes it.
+class ThreadNameForNew {
+ public:
+  explicit ThreadNameForNew(const char* name) {
+    pthread_getname_np(pthread_self(), before_.data(), before_.size());
+    pthread_setname_np(pthread_self(), name);
+  }
+  ~ThreadNameForNew() { pthread_setname_np(pthread_self(), before_.data()); }
+  ThreadNameForNew(const ThreadNameForNew&) = delete;
+  ThreadNameForNew& operator=(const ThreadNameForNew&) = delete;
+
+ private:
+  std::array<char, 16> before_{};
+};
 
 TruncatedInfoHash hash_of(const lt::torrent_info& torrent) {
   TruncatedInfoHash out;
@@ -95,7 +113,8 @@ struct Session::Impl {
         buffers(kSendBuffers / BufferPool::kBufferSize),
         door(std::make_shared<Door>()),
         sent_index(lt::find_metric_idx("net.sent_payload_bytes")),
-        peers_index(lt::find_metric_idx("peer.num_peers_connected")) {
+        peers_index(lt::find_metric_idx("peer.num_peers_connected")),
+        seeding_index(lt::find_metric_idx("ses.num_seeding_torrents")) {
     door->impl = this;
   }
 
@@ -118,6 +137,7 @@ struct Session::Impl {
   const std::shared_ptr<Door> door;
   const int sent_index;
   const int peers_index;
+  const int seeding_index;
   std::optional<lt::session> session;
   std::map<TruncatedInfoHash, Torrent> torrents;
   Stats stats;
@@ -156,7 +176,10 @@ Status Session::Impl::start() {
                                       lt::counters&) -> std::unique_ptr<lt::disk_interface> {
     return std::make_unique<StoreDisk>(network, disk_parts(), kDiskThreads);
   };
-  session.emplace(std::move(params));
+  {
+    ThreadNameForNew name("bt-network");
+    session.emplace(std::move(params));
+  }
   // Peers in private networks are no exception to the number that is served at once.
   session->set_peer_class_filter(lt::ip_filter());
   port = session->listen_port();
@@ -278,6 +301,7 @@ void Session::Impl::handle(lt::alert* alert) {
     auto counters = counted->counters();
     stats.sent = static_cast<std::uint64_t>(counters[sent_index]);
     stats.peers = static_cast<std::uint64_t>(counters[peers_index]);
+    stats.seeding = static_cast<std::uint64_t>(counters[seeding_index]);
   } else if (auto* broken = lt::alert_cast<lt::torrent_error_alert>(alert)) {
     fail_torrent(broken->handle, Error(Errc::kInternal, broken->error.message()));
   } else if (auto* refused = lt::alert_cast<lt::tracker_error_alert>(alert)) {

@@ -46,6 +46,7 @@ class Session : OneThreadOnly {
     std::function<void(const content::TruncatedInfoHash&, const Error&)> failed;
   };
   struct Stats {
+    std::uint64_t seeding = 0;  // torrents for which peers may come
     std::uint64_t peers = 0;
     std::uint64_t sent = 0;  // bytes of files, since the session began
   };

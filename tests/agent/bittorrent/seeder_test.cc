@@ -87,6 +87,13 @@ class SeederTest : public ::testing::Test {
   void name(const content::Digest& manifest) {
     on_control([&] { names_.insert(manifest); });
   }
+  // The tracker says that no reference names it any more.
+  void lose(const Known& known) {
+    on_control([&] {
+      names_.erase(known.manifest);
+      seeder_->unnamed({known.manifest});
+    });
+  }
   void look() {
     on_control([&] { seeder_->look_soon(); });
   }
@@ -114,7 +121,9 @@ class SeederTest : public ::testing::Test {
   static Task<Result<std::set<content::Digest>>> names(SeederTest* test) {
     ++test->asked_;
     if (test->refuse_) co_return fail(Errc::kUnavailable, "no tracker");
-    co_return test->names_;
+    auto names = test->names_;
+    if (test->while_asking_) std::exchange(test->while_asking_, {})();
+    co_return names;
   }
 
   TempStore store_;
@@ -129,6 +138,7 @@ class SeederTest : public ::testing::Test {
   std::set<content::Digest> names_;
   bool refuse_ = false;
   int asked_ = 0;
+  std::function<void()> while_asking_;  // once; after the answer was made
 };
 
 TEST_F(SeederTest, SeedsWhatIsWholeHereAndNamed) {
@@ -158,11 +168,8 @@ TEST_F(SeederTest, StopsWhenTheLastReferenceGoes) {
   start();
   EXPECT_TRUE(comes_to(model, true));
   EXPECT_TRUE(comes_to(other, true));
-  on_control([&] {
-    names_.erase(model.manifest);
-    seeder_->unnamed({model.manifest});
-    EXPECT_FALSE(seeder_->seeds(model.torrent));
-  });
+  lose(model);
+  EXPECT_FALSE(seeds(model));
   wait_for_a_look();
   EXPECT_FALSE(seeds(model));
   EXPECT_TRUE(seeds(other));
@@ -170,6 +177,26 @@ TEST_F(SeederTest, StopsWhenTheLastReferenceGoes) {
   on_control([&] { names_.clear(); });
   wait_for_a_look();
   EXPECT_TRUE(comes_to(other, false));
+}
+
+TEST_F(SeederTest, AnAnswerThatIsOlderThanARemovalDoesNotUndoIt) {
+  Known model = add("model", {{"a", 100'000}});
+  names_ = {model.manifest};
+  start();
+  EXPECT_TRUE(comes_to(model, true));
+  std::promise<void> removed;
+  on_control([&] {
+    while_asking_ = [&] {
+      names_.erase(model.manifest);
+      seeder_->unnamed({model.manifest});
+      refuse_ = true;  // nothing newer follows
+      removed.set_value();
+    };
+    seeder_->names_changed();
+  });
+  removed.get_future().get();
+  wait_for_a_look();
+  EXPECT_FALSE(seeds(model));
 }
 
 TEST_F(SeederTest, TwoManifestsMayBeOneTorrent) {
@@ -181,9 +208,9 @@ TEST_F(SeederTest, TwoManifestsMayBeOneTorrent) {
   start();
   EXPECT_TRUE(comes_to(first, true));
   wait_for_a_look();
-  on_control([&] { seeder_->unnamed({first.manifest}); });
+  lose(first);
   EXPECT_TRUE(seeds(second));
-  on_control([&] { seeder_->unnamed({second.manifest}); });
+  lose(second);
   EXPECT_FALSE(seeds(second));
 }
 
