@@ -233,6 +233,12 @@ class BehaviourTest(SeedingCase):
                               (os.urandom(32), (2, 0x7fffffff, 0x7fffffff, 0x7fffffff))):
             wire.send(hash_request, root + struct.pack(">IIII", *numbers))
             self.assertIsNotNone(wire.answer(hash_reject))
+        # What has no pieces root, such as an empty file, is sometimes taken for one of zeros.
+        wire = self.wire(port, exported["info_hash"])
+        for numbers in ((0, 0, 1, 0), (0, 0, 2, 1), (1, 0, 1, 0), (0, 1, 512, 3)):
+            wire.send(hash_request, bytes(32) + struct.pack(">IIII", *numbers))
+            wire.send(hash_request, os.urandom(32) + bytes(16))
+            self.assertIsNotNone(wire.answer(hash_reject))
         # One that asks for much and takes nothing.
         greedy = self.wire(port, exported["info_hash"])
         greedy.send(interested)

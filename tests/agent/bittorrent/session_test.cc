@@ -280,8 +280,9 @@ TEST_F(SessionTest, EndsWithinSecondsWithPeersConnected) {
     Client one(torrent_file(large));
     Client other(torrent_file(large));
     one.connect(session_->port());
-    other.connect(session_->port());
     EXPECT_TRUE(one.wait_for<lt::piece_finished_alert>());
+    other.connect(session_->port());
+    EXPECT_EQ(wait_for_stats([](const auto& now) { return now.peers == 2; }).peers, 2u);
     const auto before = std::chrono::steady_clock::now();
     close();
     EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(10));
