@@ -22,6 +22,7 @@ constexpr std::size_t kPoolQueue = 16'384;
 constexpr std::size_t kIngestThreads = 4;
 constexpr std::chrono::seconds kMaintainEvery{2};
 constexpr milliseconds kMeasureEvery{1000};
+constexpr std::chrono::hours kUnsettledKept{1};
 constexpr std::uint64_t kRecheckStep = 32 * kMiB;
 constexpr milliseconds kNamesTimeout{15'000};
 
@@ -97,7 +98,8 @@ AgentParts::AgentParts(Executor executor, const Settings& settings,
           [this](TransferEvent event) { transfers_.push(std::move(event)); }),
       lane_client_(lane_threads_, {settings.node_id, tls_},
                    [this](TransferEvent event) { transfers_.push(std::move(event)); }),
-      fetcher_(executor, lane_client_, origins_, inventory_, *this, *this,
+      hashes_(settings.node_id, tls_),
+      fetcher_(executor, lane_client_, origins_, inventory_, hashes_, *this, *this,
                {settings.node_id, tls_, topology_of(settings), settings.download_limit}),
       witness_(settings.node_id, tls_),
       tables_(executor, catalogue_, witness_, [this] { return fetcher_.peers(); },
@@ -134,16 +136,28 @@ Status AgentParts::open() {
   library_->load();
   take_stock();
   order_pins_ = std::make_unique<OrderPins>(*store_, *library_, catalogue_, pool_);
+  settler_ =
+      std::make_unique<Settler>(executor_, *store_, *blobs_, fetcher_, inventory_, hashes_, pool_);
   pulls_ = std::make_unique<Pulls>(executor_, *store_, *library_, inventory_, fetcher_, catalogue_,
-                                   tables_, *order_pins_, pool_);
+                                   tables_, *order_pins_, *blobs_, *settler_, pool_);
   pulls_->on_ended([this] {
     link_.beat_now();
     if (seeder_) seeder_->look_soon();
   });
+  pulls_->set_wanted_elsewhere(
+      [this](const content::Digest& blob) { return publications_->wants(blob); });
   ingests_ = std::make_unique<Ingests>(
       executor_, *store_, settings_.store.string(), kIngestThreads,
       [this](const store::Blob& blob) { inventory_.set(blob); },
       [this](const content::Digest& digest) { tasks_.spawn("take back", take_back(digest)); });
+  publisher_ = std::make_unique<Publisher>(settings_.node_id, *store_, *library_, inventory_,
+                                           catalogue_, witness_, pool_);
+  publications_ = std::make_unique<Publications>(
+      executor_, settings_.node_id, epoch_, kIngestThreads,
+      Publications::Parts{
+          *store_, fetcher_, inventory_, hashes_, catalogue_, *publisher_, *settler_,
+          [this](const content::Digest& blob) { return pulls_->wants(blob); },
+          [this](const content::Digest& blob) { tasks_.spawn("take back", take_back(blob)); }});
   WholeChecks::Callbacks callbacks;
   callbacks.vouch = [this](content::PieceTable table) { return vouch(std::move(table)); };
   callbacks.tell = [this](api::Verdict verdict) { return tell(std::move(verdict)); };
@@ -172,6 +186,7 @@ Status AgentParts::listen() {
   lane.node = settings_.node_id;
   lane.epoch = epoch_;
   lane.tls = tls_;
+  lane.hashes = [this](http::Request request) { return hashes_.answer(*blobs_, request); };
   lane_server_ = std::make_unique<LaneServer>(executor_, lane_threads_, *blobs_, gate_, pool_,
                                               board_, std::move(lane));
   SHOAL_TRY(lane_server_->start());
@@ -179,7 +194,8 @@ Status AgentParts::listen() {
   local_ = std::make_unique<LocalApi>(
       executor_, settings_.socket.string(),
       LocalApi::Parts{*store_, *blobs_, *library_, inventory_, fetcher_, *pulls_, *ingests_,
-                      *verifies_, copies_, witness_, *order_pins_, catalogue_, *sources_, pool_},
+                      *publisher_, *publications_, *verifies_, copies_, *order_pins_, catalogue_,
+                      *sources_, pool_},
       [this] { return standing(); });
   SHOAL_TRY(local_->start());
   if (settings_.bt_listen) SHOAL_TRY(start_seeding());
@@ -201,7 +217,9 @@ Task<void> AgentParts::stop(Deadline deadline) {
   stop_.set();
   copies_.close();
   board_.close();
+  if (publications_) co_await publications_->stop();
   if (pulls_) co_await pulls_->stop();
+  if (settler_) co_await settler_->stop();
   if (ingests_) co_await ingests_->stop();
   if (verifies_) co_await verifies_->stop();
   if (whole_) co_await whole_->stop();
@@ -340,6 +358,7 @@ Task<void> AgentParts::maintain() {
         log::error("the disk did not keep a blob", {{"digest", digest.str()}, {"err", error}});
       }
     }
+    co_await drop_forgotten();
     store::SpaceReport space = store_->space();
     used.set(static_cast<double>(space.use.used));
     free_bytes.set(static_cast<double>(space.use.fs_free));
@@ -353,6 +372,20 @@ Task<void> AgentParts::maintain() {
   }
 }
 
+// What publications that never settled have left here goes after a while: until then the same
+// publication may be begun once more.
+Task<void> AgentParts::drop_forgotten() {
+  const std::int64_t now_ns = std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                  std::chrono::system_clock::now().time_since_epoch())
+                                  .count();
+  for (const store::BlobInfo& info : store_->list()) {
+    if (info.settled || pulls_->wants(info.digest) || publications_->wants(info.digest)) continue;
+    if (now_ns - info.last_used_ns < std::chrono::nanoseconds(kUnsettledKept).count()) continue;
+    log::info("removing what a publication left", {{"digest", info.digest.str()}});
+    co_await settler_->drop(info.digest);
+  }
+}
+
 // --- Fetching
 // --------------------------------------------------------------------------------------
 
@@ -360,9 +393,13 @@ void AgentParts::pieces_arrived(const content::Digest& blob, content::PieceRange
                                 std::uint64_t bytes, bool from_origin) {
   (from_origin ? origin_bytes_ : peers_bytes_) += bytes;
   pulls_->pieces_arrived(blob, bytes, from_origin);
+  publications_->pieces_arrived(blob, bytes, from_origin);
 }
 
-void AgentParts::blob_arrived(const content::Digest& blob) { pulls_->blob_arrived(blob); }
+void AgentParts::blob_arrived(const content::Digest& blob) {
+  pulls_->blob_arrived(blob);
+  publications_->blob_arrived(blob);
+}
 
 void AgentParts::peer_fault(const api::PeerReport& report) {
   link_.report().peer_fault(report.node, report.epoch, report.fault, report.text);
@@ -420,7 +457,7 @@ void AgentParts::trust(const api::EventTrust& trust) {
 Task<void> AgentParts::withdraw(content::Digest digest, content::Hash32 root, std::string signer) {
   auto find = [this, digest] { return store_->find_quietly(digest); };
   auto blob = co_await pool_.run(find);
-  if (!blob || (*blob)->table().pieces_root() != root) co_return;
+  if (!blob || !(*blob)->settled() || (*blob)->table().pieces_root() != root) co_return;
   const std::string why = "its piece table was withdrawn: the bytes have another digest than " +
                           (signer.empty() ? std::string("was said") : "node " + signer + " said");
   log::error("a blob is withdrawn", {{"digest", digest.str()}, {"signer", signer}, {"err", why}});

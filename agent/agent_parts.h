@@ -21,7 +21,10 @@
 #include "agent/model/ingests.h"
 #include "agent/model/last_copies.h"
 #include "agent/model/library.h"
+#include "agent/model/publications.h"
+#include "agent/model/publisher.h"
 #include "agent/model/pulls.h"
+#include "agent/model/settler.h"
 #include "agent/model/table_finder.h"
 #include "agent/model/verifies.h"
 #include "agent/model/whole_checks.h"
@@ -30,6 +33,7 @@
 #include "agent/origin/origins.h"
 #include "agent/settings.h"
 #include "agent/swarm/fetcher.h"
+#include "agent/swarm/hash_book.h"
 #include "agent/swarm/have_board.h"
 #include "agent/swarm/inventory.h"
 #include "agent/tracker/catalogue_client.h"
@@ -98,6 +102,7 @@ class AgentParts final : public store::BlobListener,
   Task<void> recheck();
   Task<void> maintain();
   Status start_seeding();
+  Task<void> drop_forgotten();
   Task<void> measure();
   LocalApi::Standing standing() const;
 
@@ -125,12 +130,16 @@ class AgentParts final : public store::BlobListener,
   Inventory inventory_;
   OriginReader origins_;
   LaneClient lane_client_;
+  HashBook hashes_;
   Fetcher fetcher_;
   Witness witness_;
   TableFinder tables_;
   std::unique_ptr<OrderPins> order_pins_;
+  std::unique_ptr<Settler> settler_;
   std::unique_ptr<Pulls> pulls_;
   std::unique_ptr<Ingests> ingests_;
+  std::unique_ptr<Publisher> publisher_;
+  std::unique_ptr<Publications> publications_;
   std::unique_ptr<WholeChecks> whole_;
   std::unique_ptr<Verifies> verifies_;
   std::unique_ptr<LaneServer> lane_server_;

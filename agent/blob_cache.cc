@@ -9,6 +9,7 @@ Result<std::shared_ptr<store::Blob>> BlobCache::find(const content::Digest& dige
       recent_.splice(recent_.begin(), recent_, it->second);
       return *it->second;
     }
+    if (auto it = also_.find(digest); it != also_.end()) return it->second;
   }
   // Not under the lock: it may read the disk. Two threads may both find it; the store gives both
   // the same blob.
@@ -26,8 +27,14 @@ Result<std::shared_ptr<store::Blob>> BlobCache::find(const content::Digest& dige
   return found;
 }
 
+void BlobCache::also(const content::Digest& name, std::shared_ptr<store::Blob> blob) {
+  std::lock_guard lock(mutex_);
+  also_[name] = std::move(blob);
+}
+
 void BlobCache::forget(const content::Digest& digest) {
   std::lock_guard lock(mutex_);
+  also_.erase(digest);
   auto it = entries_.find(digest);
   if (it == entries_.end()) return;
   recent_.erase(it->second);
@@ -37,6 +44,7 @@ void BlobCache::forget(const content::Digest& digest) {
 void BlobCache::clear() {
   std::lock_guard lock(mutex_);
   entries_.clear();
+  also_.clear();
   recent_.clear();
 }
 

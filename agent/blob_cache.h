@@ -22,7 +22,11 @@ class BlobCache {
   // BlobStore::find.
   Result<std::shared_ptr<store::Blob>> find(const content::Digest& digest);
 
-  // Lets go of a blob that was removed from the store.
+  // The blob is also to be found by another name, which it had before it was settled, until that is
+  // forgotten.
+  void also(const content::Digest& name, std::shared_ptr<store::Blob> blob);
+
+  // Lets go of a blob that was removed from the store, or of its other name.
   void forget(const content::Digest& digest);
   void clear();
 
@@ -34,6 +38,8 @@ class BlobCache {
   std::mutex mutex_;
   Order recent_;                                                  // guarded by mutex_; newest first
   std::unordered_map<content::Digest, Order::iterator> entries_;  // guarded by mutex_
+  // Guarded by mutex_; by their other names.
+  std::unordered_map<content::Digest, std::shared_ptr<store::Blob>> also_;
 };
 
 }  // namespace shoal::agent

@@ -13,6 +13,7 @@
 
 #include "cli/node_progress.h"
 #include "cli/progress.h"
+#include "cli/publication.h"
 #include "cli/publish_source.h"
 #include "cli/rate_meter.h"
 #include "cli/source_tree.h"
@@ -35,6 +36,13 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t kParallelIngests = 4;
 constexpr std::size_t kMaxSources = 1'000;  // URLs of one model
 constexpr std::chrono::milliseconds kPoll{250};
+
+struct PublishedFile {
+  std::string path;
+  content::Digest digest;
+  std::uint64_t size = 0;
+  std::string how;
+};
 
 // The agent's side of one file.
 struct Job {
@@ -305,11 +313,23 @@ class Publish final : public Verb {
     agent_client::PublishRequest request;
     Result<agent_client::OriginReaders> readers = origin_readers(remote);
     if (!readers) return session.usage_error("--origin-nodes: " + readers.error().message());
-    request.readers = std::move(*readers);
     // A manifest may leave the cluster: it says only where everybody can read.
     const bool ours = origin_ && (origin_->starts_with(kFileScheme) || is_store_url(*origin_));
     Clock::time_point begin = Clock::now();
     std::map<std::string, std::string> annotations;
+    const std::string title = "publishing " + reference->str();
+    if (remote && !no_store_) {
+      agent_client::PublicationRequest publication;
+      publication.reference = reference->str();
+      publication.title = title_of(*reference);
+      publication.readers = std::move(*readers);
+      Result<std::vector<agent_client::OriginFile>> files =
+          listing(session, publication.annotations);
+      if (!files) return session.fail_with(files.error());
+      publication.files = std::move(*files);
+      return publish_from_origin(session, *reference, publication, title, begin);
+    }
+    request.readers = std::move(*readers);
     Result<std::unique_ptr<PublishSource>> source =
         remote ? listed(session, annotations) : scanned(words_[0]);
     if (!source) return session.fail_with(source.error());
@@ -317,7 +337,7 @@ class Publish final : public Verb {
     IngestMode mode = no_store_   ? IngestMode::kHash
                       : in_place_ ? IngestMode::kInPlace
                                   : IngestMode::kCopy;
-    Ingestion ingestion(session, **source, mode, "publishing " + reference->str());
+    Ingestion ingestion(session, **source, mode, title);
     if (Status read = ingestion.run(); !read) return session.fail_with(read.error());
 
     std::vector<content::ModelFile> files;
@@ -345,7 +365,16 @@ class Publish final : public Verb {
       return session.fail_with(
           Error(Errc::kCorrupt, "the agent published another manifest than it was given"));
     }
-    return report(session, *reference, *documents, ingestion.states(), Clock::now() - begin);
+    std::vector<PublishedFile> published_files;
+    for (const content::ModelFile& file : documents->manifest.files) {
+      published_files.push_back({file.path.str(), file.digest, file.size, {}});
+    }
+    for (std::size_t i = 0; i < ingestion.states().size(); ++i) {
+      // Both are ascending by path.
+      published_files[i].how = ingestion.states()[i].how;
+    }
+    return report(session, *reference, documents->manifest_digest, published_files,
+                  Clock::now() - begin);
   }
 
  private:
@@ -400,6 +429,25 @@ class Publish final : public Verb {
   // What the agent finds at the URLs, as one model.
   Result<std::unique_ptr<PublishSource>> listed(Session& session,
                                                 std::map<std::string, std::string>& annotations) {
+    Result<std::vector<agent_client::OriginFile>> files = listing(session, annotations);
+    if (!files) return fail(files.error());
+    return remote_source(std::move(*files));
+  }
+
+  int publish_from_origin(Session& session, const content::Reference& reference,
+                          const agent_client::PublicationRequest& publication,
+                          const std::string& title, Clock::time_point begin) {
+    Result<agent_client::PublicationState> done = run_publication(session, publication, title);
+    if (!done) return session.fail_with(done.error().with_context("publishing"));
+    std::vector<PublishedFile> files;
+    for (const agent_client::PublicationState::File& file : done->files) {
+      files.push_back({file.path, file.digest, file.size, file.how});
+    }
+    return report(session, reference, *done->manifest, files, Clock::now() - begin);
+  }
+
+  Result<std::vector<agent_client::OriginFile>> listing(
+      Session& session, std::map<std::string, std::string>& annotations) {
     agent_client::Client agent = session.agent();
     std::vector<agent_client::OriginFile> files;
     for (const std::string& word : words_) {
@@ -410,34 +458,35 @@ class Publish final : public Verb {
       std::move(listing->files.begin(), listing->files.end(), std::back_inserter(files));
       sources_.push_back(std::move(listing->source));
     }
-    return remote_source(std::move(files));
+    return files;
   }
 
-  int report(Session& session, const content::Reference& reference,
-             const content::ModelDocuments& documents, const std::vector<IngestState>& states,
-             Clock::duration duration) {
-    std::uint64_t bytes = documents.manifest.total_size();
+  int report(Session& session, const content::Reference& reference, const content::Digest& manifest,
+             const std::vector<PublishedFile>& published, Clock::duration duration) {
+    std::uint64_t bytes = 0;
     std::map<std::string, std::uint64_t> bytes_by_way;
-    for (const IngestState& state : states) bytes_by_way[state.how] += state.size;
+    for (const PublishedFile& file : published) {
+      bytes += file.size;
+      bytes_by_way[file.how] += file.size;
+    }
     double seconds = std::max(1e-3, std::chrono::duration<double>(duration).count());
     std::string ways;
     for (const auto& [how, amount] : bytes_by_way) {
       ways += (ways.empty() ? "" : ", ") + how + " " + format_bytes(amount);
     }
-    session.out().print(reference.str() + "  " + documents.manifest_digest.str() + "\n");
+    session.out().print(reference.str() + "  " + manifest.str() + "\n");
     session.out().remark(
-        counted(states.size(), "file") + ", " + format_bytes(bytes) + " (" + printable(ways) +
+        counted(published.size(), "file") + ", " + format_bytes(bytes) + " (" + printable(ways) +
         ") in " + format_duration(std::chrono::duration_cast<std::chrono::milliseconds>(duration)) +
         ", " + format_rate(static_cast<double>(bytes) / seconds));
     for (const std::string& source : sources_) session.out().remark("from " + printable(source));
     session.out().remark("next: shoal prefetch " + reference.str() + " --wait");
     nlohmann::json files = nlohmann::json::array();
-    for (const content::ModelFile& file : documents.manifest.files) {
-      files.push_back(
-          {{"path", file.path.str()}, {"digest", file.digest.str()}, {"size", file.size}});
+    for (const PublishedFile& file : published) {
+      files.push_back({{"path", file.path}, {"digest", file.digest.str()}, {"size", file.size}});
     }
     session.out().result({{"reference", reference.str()},
-                          {"manifest", documents.manifest_digest.str()},
+                          {"manifest", manifest.str()},
                           {"sources", sources_},
                           {"bytes_total", bytes},
                           {"bytes_by_way", bytes_by_way},

@@ -149,6 +149,8 @@ std::map<content::Digest, Seeder::Model> Seeder::whole_models() const {
   }
   std::map<content::Digest, Model> out;
   for (Model& model : parts_.library.list()) {
+    // Of one whose files are still being read for the first time nobody can know the torrent yet.
+    if (model->manifest.provisional) continue;
     const auto& files = model->manifest.files;
     const bool whole = std::all_of(files.begin(), files.end(), [&](const auto& file) {
       return file.size == 0 || complete.contains(file.digest);
@@ -212,6 +214,9 @@ Result<Seeder::Made> Seeder::make(const Library::Model& model) const {
   for (const content::ModelFile& file : torrent->missing()) {
     auto blob = parts_.store.find_quietly(file.digest);
     if (!blob) return fail(blob.error());
+    if (!(*blob)->settled()) {
+      return fail(Errc::kUnavailable, file.path.str() + " has no piece table yet");
+    }
     const content::PieceTable& table = (*blob)->table();
     SHOAL_TRY(torrent->add(table));
     if (table.pieces_root()) files.emplace(*table.pieces_root(), file.digest);

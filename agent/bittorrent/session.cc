@@ -139,6 +139,7 @@ struct Session::Impl {
   const int peers_index;
   const int seeding_index;
   std::optional<lt::session> session;
+  StoreDisk* disk = nullptr;  // the session's
   std::map<TruncatedInfoHash, Torrent> torrents;
   Stats stats;
   std::uint16_t port = 0;
@@ -174,7 +175,9 @@ Status Session::Impl::start() {
       session_settings(options.listen, options.user_agent, options.upload_limit), {});
   params.disk_io_constructor = [this](lt::io_context& network, const lt::settings_interface&,
                                       lt::counters&) -> std::unique_ptr<lt::disk_interface> {
-    return std::make_unique<StoreDisk>(network, disk_parts(), kDiskThreads);
+    auto made = std::make_unique<StoreDisk>(network, disk_parts(), kDiskThreads);
+    disk = made.get();
+    return made;
   };
   {
     ThreadNameForNew name("bt-network");
@@ -376,6 +379,8 @@ void Session::close() {
     // The proxy waits for the network thread, which ends when the disk has answered everything.
     lt::session_proxy ending = impl_->session->abort();
     impl_->session.reset();
+    // The network thread waits for the reads of its peers before it aborts the disk.
+    impl_->disk->give_up();
   }
   impl_->torrents.clear();
   impl_->blobs.clear();

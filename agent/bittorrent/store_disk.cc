@@ -162,6 +162,7 @@ void StoreDisk::abort(bool wait) {
     std::move(queue_.begin(), queue_.end(), std::back_inserter(given_up));
     queue_.clear();
   }
+  give_up_.request_stop();
   stop_.request_stop();
   for (Job& job : given_up) {
     std::visit([](auto& one) { one.error = cancelled(); }, job);
@@ -176,6 +177,8 @@ void StoreDisk::abort(bool wait) {
     if (thread.joinable()) thread.join();
   }
 }
+
+void StoreDisk::give_up() { give_up_.request_stop(); }
 
 void StoreDisk::work() {
   const std::stop_token stop = stop_.get_token();
@@ -219,7 +222,7 @@ void StoreDisk::carry_out(Read& job, Jobs& done) {
     job.error = error_of(errc::invalid_argument, lt::operation_t::file_read);
     return;
   }
-  if (!wait_for_pace(length, done)) {
+  if (give_up_.stop_requested() || !wait_for_pace(length, done)) {
     job.error = cancelled();
     return;
   }
@@ -227,7 +230,7 @@ void StoreDisk::carry_out(Read& job, Jobs& done) {
   if (memory == nullptr) {
     // The buffers may be in these, for all we know.
     post(std::exchange(done, {}));
-    memory = parts_.buffers.take(stop_.get_token());
+    memory = parts_.buffers.take(give_up_.get_token());
   }
   if (memory == nullptr) {
     job.error = cancelled();
@@ -244,7 +247,7 @@ void StoreDisk::carry_out(Read& job, Jobs& done) {
 
 bool StoreDisk::wait_for_pace(std::uint64_t bytes, Jobs& done) {
   if (!parts_.pace) return true;
-  const std::stop_token stop = stop_.get_token();
+  const std::stop_token stop = give_up_.get_token();
   while (auto when = parts_.pace(bytes, DiskParts::Clock::now())) {
     post(std::exchange(done, {}));
     std::unique_lock lock(mutex_);

@@ -82,6 +82,11 @@ class StoreDisk final : public lt::disk_interface {
       std::function<void(lt::piece_index_t, const lt::sha256_hash&, const lt::storage_error&)>
           handler) override;
 
+  // From now on no read waits for anything: those that do, and all that come, end with
+  // operation_canceled. Any thread. A session that ends needs it: it calls abort() only when no
+  // peer has a read under way.
+  void give_up();
+
   // Nothing can be written, moved, renamed or deleted: read_only_file_system.
   bool async_write(lt::storage_index_t index, const lt::peer_request& request, const char* bytes,
                    std::shared_ptr<lt::disk_observer> observer,
@@ -174,7 +179,8 @@ class StoreDisk final : public lt::disk_interface {
   // Constant after construction
   lt::io_context& network_;
   const DiskParts parts_;
-  std::stop_source stop_;
+  std::stop_source give_up_;  // what reads wait for
+  std::stop_source stop_;     // the threads
 
   // Network thread only
   std::vector<std::shared_ptr<const Storage>> storages_;
@@ -183,7 +189,7 @@ class StoreDisk final : public lt::disk_interface {
 
   std::mutex mutex_;
   std::condition_variable_any wake_;   // of threads without jobs
-  std::condition_variable_any paced_;  // of threads that wait for the upload limit; only stop_
+  std::condition_variable_any paced_;  // of threads that wait for the upload limit or give_up_
   std::deque<Job> queue_;    // guarded by mutex_; as long as libtorrent's peers have requests
   std::size_t running_ = 0;  // guarded by mutex_; threads that have jobs
   bool aborted_ = false;     // guarded by mutex_

@@ -15,10 +15,6 @@ constexpr std::size_t kMaxOrigins = 65'536;
 constexpr std::size_t kMaxRanges = 65'536;
 constexpr std::size_t kMaxTexts = 1'024;
 
-Json error_json(const Error& error) {
-  return {{"code", errc_name(error.code())}, {"message", error.message()}};
-}
-
 const char* state_name(api::PullState state) {
   switch (state) {
     case api::PullState::kQueued:
@@ -68,6 +64,10 @@ Result<T> get(const Json& value, const char* what) {
 
 }  // namespace
 
+Json error_json(const Error& error) {
+  return {{"code", errc_name(error.code())}, {"message", error.message()}};
+}
+
 Result<Json> parse_json(std::string_view text) {
   Json parsed = Json::parse(text, nullptr, false);
   if (parsed.is_discarded() || !parsed.is_object()) {
@@ -98,7 +98,8 @@ Result<std::vector<std::string>> texts_field(const Json& object, const char* nam
   return out;
 }
 
-// Fills in who can read the origins of a publication.
+}  // namespace
+
 Status set_readers(const Json& object, const std::string& self, api::Origin& origin) {
   auto it = object.find("origin_nodes");
   if (it == object.end() || *it == "all") return {};
@@ -121,6 +122,8 @@ Status set_readers(const Json& object, const std::string& self, api::Origin& ori
   }
   return {};
 }
+
+namespace {
 
 std::string kind_of(std::string_view scheme) {
   if (scheme == "http" || scheme == "https") return "http";

@@ -10,6 +10,7 @@
 
 #include "agent/control/garbage.h"
 #include "agent/model/ingests.h"
+#include "agent/model/publications.h"
 #include "agent/model/pulls.h"
 #include "agent/model/verifies.h"
 #include "agent/swarm/fetcher.h"
@@ -27,10 +28,12 @@ Result<Json> parse_json(std::string_view text);
 // Empty when the field is absent or no text.
 std::string text_field(const Json& object, const char* name);
 
-using BlobOrigins = std::pair<content::Digest, std::vector<api::Origin>>;
-// "origins":[{"blob","url","version"}], grouped by blob, for the nodes that "origin_nodes" says:
-// "all" or absent, "publisher" (which is `self`), ids or labels. A version becomes the origin's
-// etag where other nodes would see it too. Errors: invalid.
+Json error_json(const Error& error);
+// Fills in the nodes and labels of an origin from "origin_nodes": "all" or absent, "publisher"
+// (which is `self`), ids or labels. Errors: invalid.
+Status set_readers(const Json& object, const std::string& self, api::Origin& origin);
+// "origins":[{"blob","url","version"}], grouped by blob, for the nodes that "origin_nodes" says. A
+// version becomes the origin's etag where other nodes would see it too. Errors: invalid.
 Result<std::vector<BlobOrigins>> origins_field(const Json& object, const std::string& self);
 
 // The body of POST /v1/listings, and its answer. Errors: invalid.
@@ -38,6 +41,11 @@ Result<OriginQuery> query_fields(const Json& object);
 Json listing_json(const OriginListing& listing);
 // A file of an origin in the body of POST /v1/ingests, without its origin. Errors: invalid.
 Result<RemoteFile> remote_file_fields(const Json& object);
+
+// The body of POST /v1/publications, without the files' origins; `self` is this node. Errors:
+// invalid.
+Result<Publications::Request> publication_fields(const Json& object, const std::string& self);
+Json publication_json(const PublicationView& view);
 
 struct WantFields {
   content::Digest digest;

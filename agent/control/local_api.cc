@@ -54,6 +54,9 @@ LocalApi::LocalApi(Executor executor, std::string socket, Parts parts,
   route("GET", "/v1/ingests/{job}", Who::kOwner, &LocalApi::get_ingest);
   route("DELETE", "/v1/ingests/{job}", Who::kOwner, &LocalApi::delete_ingest);
   route("POST", "/v1/publish", Who::kOwner, &LocalApi::post_publish);
+  route("POST", "/v1/publications", Who::kOwner, &LocalApi::post_publication);
+  route("GET", "/v1/publications/{publication}", Who::kOwner, &LocalApi::get_publication);
+  route("DELETE", "/v1/publications/{publication}", Who::kOwner, &LocalApi::delete_publication);
   route("POST", "/v1/pulls", Who::kOwner, &LocalApi::post_pull);
   route("GET", "/v1/pulls/{pull}", Who::kOwner, &LocalApi::get_pull);
   route("DELETE", "/v1/pulls/{pull}", Who::kOwner, &LocalApi::delete_pull);
@@ -224,32 +227,6 @@ Task<http::Response> LocalApi::delete_ingest(Request request) {
   co_return Response::empty();
 }
 
-Task<Status> LocalApi::publish_tables(std::shared_ptr<const Library::Model> model,
-                                      Deadline deadline) {
-  std::vector<content::Digest> blobs{model->manifest.config.digest};
-  for (const content::ModelFile& file : model->manifest.files) blobs.push_back(file.digest);
-  std::sort(blobs.begin(), blobs.end());
-  blobs.erase(std::unique(blobs.begin(), blobs.end()), blobs.end());
-  for (const content::Digest& blob : blobs) {
-    Result<content::PieceTable> table = parts_.ingests.table(blob);
-    if (!table) {
-      co_return fail(Errc::kConflict,
-                     "layer " + blob.str() + " was not ingested by this agent: publish it anew");
-    }
-    SHOAL_CO_TRY(co_await parts_.catalogue.put_table(*table, deadline));
-    // The config was hashed by this call.
-    const bool own = blob == model->manifest.config.digest || parts_.ingests.read_whole(blob);
-    if (!own || !table->pieces_root()) continue;
-    Result<std::string> statement = parts_.witness.sign(*table);
-    if (!statement) co_return fail(statement.error().with_context("signing a statement"));
-    Status said = co_await parts_.catalogue.put_statement(blob, standing_().node,
-                                                          std::move(*statement), deadline);
-    // Enough others have said it already.
-    if (!said && said.error().code() != Errc::kConflict) co_return said;
-  }
-  co_return Status{};
-}
-
 Task<http::Response> LocalApi::post_publish(Request request) {
   Result<Json> body = parse_json(request.body);
   if (!body) co_return Response::error(body.error());
@@ -263,37 +240,52 @@ Task<http::Response> LocalApi::post_publish(Request request) {
   Result<std::vector<BlobOrigins>> origins = origins_field(*body, standing_().node);
   if (!origins) co_return Response::error(origins.error());
   Deadline deadline = Deadline::after(4 * kCallTimeout);
-  auto work = [this, config] { return store_bytes(parts_.store, config, {}, {}); };
-
-  auto stored = co_await parts_.pool.run(work);
-  if (!stored) co_return Response::error(stored.error().with_context("storing the config"));
-  parts_.inventory.set(**stored);
-  auto record = [this, name, manifest] { return parts_.library.record(name, manifest, {}); };
-  auto model = co_await parts_.pool.run(record);
+  TableSource tables{
+      [this](const content::Digest& blob) { return parts_.ingests.table(blob); },
+      [this](const content::Digest& blob) { return parts_.ingests.read_whole(blob); }};
+  NewModel given{name, std::move(manifest), std::move(config), std::move(*origins)};
+  auto model = co_await parts_.publisher.give(std::move(given), std::move(tables), deadline);
   if (!model) co_return Response::error(model.error());
-  if ((*model)->manifest.config.digest != (*stored)->digest()) {
-    co_return Response::error(Error(Errc::kInvalid, "the manifest names another config"));
-  }
   const content::Digest digest = (*model)->digest;
-  parts_.inventory.set_complete(digest, manifest.size());
-
-  Status done = co_await parts_.catalogue.put_manifest(
-      digest, std::string(content::kManifestMediaType), std::move(manifest), deadline);
-  if (done) done = co_await publish_tables(*model, deadline);
-  for (auto& [blob, list] : *origins) {
-    if (done) done = co_await parts_.catalogue.put_origins(blob, std::move(list), deadline);
-  }
-  if (done) {
-    auto named = co_await parts_.catalogue.put_reference(name, digest, deadline);
-    if (!named) done = fail(named.error());
-  }
-  if (!done) {
-    co_return Response::error(done.error().with_context("giving the model to the tracker"));
+  auto named = co_await parts_.catalogue.put_reference(name, digest, deadline);
+  if (!named) {
+    co_return Response::error(named.error().with_context("giving the model to the tracker"));
   }
   for (const content::ModelFile& file : (*model)->manifest.files) {
     parts_.ingests.published(file.digest);
   }
   co_return answer({{"manifest", digest.str()}});
+}
+
+Task<http::Response> LocalApi::post_publication(Request request) {
+  Result<Json> body = parse_json(request.body);
+  if (!body) co_return Response::error(body.error());
+  Result<Publications::Request> wanted = publication_fields(*body, standing_().node);
+  if (!wanted) co_return Response::error(wanted.error());
+  for (PublicationFile& file : wanted->files) {
+    file.origin = parts_.origins.find(file.file.url);
+    if (file.origin == nullptr) {
+      co_return Response::error(
+          Error(Errc::kInvalid, "'" + file.file.url + "' is no kind of origin"));
+    }
+  }
+  Result<std::string> id = parts_.publications.start(std::move(*wanted));
+  if (!id) co_return Response::error(id.error());
+  co_return answer({{"publication", *id}}, 202);
+}
+
+Task<http::Response> LocalApi::get_publication(Request request) {
+  auto view = co_await parts_.publications.wait(std::string(request.param("publication")),
+                                                wait_of(request));
+  if (!view) co_return Response::error(view.error());
+  co_return answer(publication_json(*view));
+}
+
+Task<http::Response> LocalApi::delete_publication(Request request) {
+  if (!parts_.publications.cancel(std::string(request.param("publication")))) {
+    co_return Response::error(Error(Errc::kNotFound, "no such publication"));
+  }
+  co_return Response::empty();
 }
 
 // --- Pulls

@@ -17,9 +17,10 @@
 #include "agent/model/last_copies.h"
 #include "agent/model/library.h"
 #include "agent/model/order_pins.h"
+#include "agent/model/publications.h"
+#include "agent/model/publisher.h"
 #include "agent/model/pulls.h"
 #include "agent/model/verifies.h"
-#include "agent/model/witness.h"
 #include "agent/origin/origins.h"
 #include "agent/swarm/fetcher.h"
 #include "agent/swarm/inventory.h"
@@ -41,9 +42,10 @@ class LocalApi {
     Fetcher& fetcher;
     Pulls& pulls;
     Ingests& ingests;
+    Publisher& publisher;
+    Publications& publications;
     Verifies& verifies;
     LastCopies& copies;
-    const Witness& witness;
     OrderPins& order_pins;
     CatalogueClient& catalogue;
     const Origins& origins;
@@ -94,6 +96,9 @@ class LocalApi {
   Task<Response> get_ingest(Request request);
   Task<Response> delete_ingest(Request request);
   Task<Response> post_publish(Request request);
+  Task<Response> post_publication(Request request);
+  Task<Response> get_publication(Request request);
+  Task<Response> delete_publication(Request request);
   Task<Response> post_pull(Request request);
   Task<Response> get_pull(Request request);
   Task<Response> delete_pull(Request request);
@@ -108,7 +113,6 @@ class LocalApi {
   Task<Response> forward(Request request);
 
   Task<Result<std::shared_ptr<const Library::Model>>> model_of(std::string body);
-  Task<Status> publish_tables(std::shared_ptr<const Library::Model> model, Deadline deadline);
   Response pinned() const;
   void refresh_wants(const content::Digest& blob);
   void connection_closed(std::uint64_t connection);

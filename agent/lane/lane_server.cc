@@ -160,13 +160,18 @@ class LaneServer::Worker {
         Connection connection{stream, by_certificate.empty() ? node : by_certificate};
         if (connection.peer.empty()) connection.peer = stream->peer_address();
         bool head_only = request.method == "HEAD";
-        bool blob = request.path.starts_with("/v1/blobs/") && !request.path.ends_with("/table");
+        const bool of_blob = request.path.starts_with("/v1/blobs/");
+        const bool asks_hashes = of_blob && request.path.ends_with("/hashes");
+        const bool blob = of_blob && !asks_hashes && !request.path.ends_with("/table");
         if (blob && (request.method == "GET" || head_only)) {
           if (!co_await serve_blob(&connection, &request, keep, head_only)) co_return;
           if (!keep) co_return;
           continue;
         }
-        if (request.path == "/v1/have" && request.method == "GET") {
+        if (asks_hashes && request.method == "GET") {
+          response = co_await asio::co_spawn(server_.control_, hashes(std::move(request)),
+                                             asio::use_awaitable);
+        } else if (request.path == "/v1/have" && request.method == "GET") {
           response = co_await have(stream, buffer, early, std::move(request));
           if (early->at_end) co_return;
         } else {
@@ -233,6 +238,10 @@ class LaneServer::Worker {
       name.remove_suffix(std::string_view("/table").size());
       auto blob = find(name);
       if (!blob) return http::Response::error(blob.error());
+      if (!(*blob)->settled()) {
+        return http::Response::error(
+            Error(Errc::kNotFound, (*blob)->digest().str() + " has no piece table yet"));
+      }
       std::vector<std::byte> bytes = (*blob)->table().serialise();
       http::Response response;
       response.headers.set("Content-Type", "application/octet-stream");
@@ -242,8 +251,16 @@ class LaneServer::Worker {
     return http::Response::error(Error(Errc::kNotFound, "no such resource on the lane"));
   }
 
+  // On the control thread.
+  Task<http::Response> hashes(http::Request request) {
+    if (!server_.options_.hashes) {
+      co_return http::Response::error(Error(Errc::kNotFound, "no such resource on the lane"));
+    }
+    co_return server_.options_.hashes(std::move(request));
+  }
+
   Result<std::shared_ptr<store::Blob>> find(std::string_view name) {
-    Result<content::Digest> digest = content::Digest::parse(name);
+    Result<content::Digest> digest = content::Digest::parse_name(name);
     if (!digest) return fail(digest.error());
     return blobs_.find(*digest);
   }

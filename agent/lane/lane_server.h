@@ -56,6 +56,8 @@ class LaneServer {
     std::string epoch;
     std::shared_ptr<http::TlsContext> tls;  // null: plain
     std::size_t max_connections = 4096;
+    // The answer to GET /v1/blobs/{name}/hashes, on the control thread.
+    std::function<http::Response(http::Request)> hashes;
   };
 
   LaneServer(Executor control, LaneThreads& threads, BlobCache& blobs, UploadGate& gate,

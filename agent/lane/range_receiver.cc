@@ -48,9 +48,10 @@ void ReceiveBuffer::shrink() {
 }
 
 RangeReceiver::RangeReceiver(std::shared_ptr<store::Blob> blob, content::PieceRange pieces,
-                             ReceiveBuffer& buffer)
+                             ReceiveBuffer& buffer, Source source)
     : blob_(std::move(blob)),
       pieces_(pieces),
+      learns_(source == Source::kOrigin && !blob_->settled()),
       buffer_(buffer.get(buffer_size(blob_->layout(), pieces))
                   .first(buffer_size(blob_->layout(), pieces))),
       next_(pieces.first) {
@@ -88,9 +89,10 @@ Result<content::PieceRange> RangeReceiver::commit() {
   content::PieceRange complete{next_, batch_.first + hashed_ - next_};
   if (complete.empty()) return complete;
   ByteRange bytes = layout.range_of(complete);
+  const auto hashes = std::span(hashes_).subspan(next_ - batch_.first, complete.count);
+  if (learns_) SHOAL_TRY(blob_->learn(next_, hashes));
   Result<std::uint32_t> stored = blob_->commit(
-      next_, buffer_.subspan(bytes.offset - layout.offset_of(batch_.first), bytes.length),
-      std::span(hashes_).subspan(next_ - batch_.first, complete.count));
+      next_, buffer_.subspan(bytes.offset - layout.offset_of(batch_.first), bytes.length), hashes);
   if (!stored) {
     // Good pieces before the one that failed are in the store: verified() tells of them.
     while (next_ != complete.end() && blob_->has(next_)) ++next_;

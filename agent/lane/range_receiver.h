@@ -41,9 +41,13 @@ class ReceiveBuffer {
 //   }
 class RangeReceiver {
  public:
+  // Whether the source's bytes are what pieces of an unsettled blob are from now on, or have to be
+  // what is known of them.
+  enum class Source { kOrigin, kPeer };
+
   // `pieces` of `blob`, not empty.
   RangeReceiver(std::shared_ptr<store::Blob> blob, content::PieceRange pieces,
-                ReceiveBuffer& buffer);
+                ReceiveBuffer& buffer, Source source = Source::kPeer);
 
   // Where the next bytes belong: not empty before done(), unless the buffer is full; never beyond
   // the last piece.
@@ -71,6 +75,7 @@ class RangeReceiver {
 
   const std::shared_ptr<store::Blob> blob_;
   const content::PieceRange pieces_;
+  const bool learns_;                  // its hashes are the blob's
   const std::span<std::byte> buffer_;  // a whole number of pieces
   content::PieceHasher hasher_;
   content::PieceRange batch_;            // the pieces that fill the buffer now, from its start

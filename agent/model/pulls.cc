@@ -42,7 +42,7 @@ bool may_heal(Errc code) {
 
 Pulls::Pulls(Executor executor, store::BlobStore& store, Library& library, Inventory& inventory,
              Fetcher& fetcher, CatalogueClient& catalogue, TableFinder& tables, OrderPins& pins,
-             BlockingPool& pool)
+             BlobCache& blobs, Settler& settler, BlockingPool& pool)
     : executor_(executor),
       store_(store),
       library_(library),
@@ -51,6 +51,8 @@ Pulls::Pulls(Executor executor, store::BlobStore& store, Library& library, Inven
       catalogue_(catalogue),
       tables_(tables),
       pins_(pins),
+      blobs_(blobs),
+      settler_(settler),
       pool_(pool),
       tasks_(executor, "pulls"),
       stop_(executor),
@@ -208,6 +210,7 @@ Task<void> Pulls::run(std::shared_ptr<Pull> pull) {
     fetcher_.remove(digest);
     inventory_.wanted(digest, part.size, false);
   }
+  if (!done) co_await drop_unsettled(pull.get(), done.error());
   if (done) {
     end(*pull, api::PullState::kComplete, std::nullopt);
   } else if (done.error().code() == Errc::kCancelled) {
@@ -219,6 +222,11 @@ Task<void> Pulls::run(std::shared_ptr<Pull> pull) {
 
 Task<Status> Pulls::work(Pull* pull) {
   auto model = co_await find_model(pull);
+  if (model && (*model)->manifest.provisional) {
+    pull->model = *model;
+    SHOAL_CO_TRY(co_await stream(pull));
+    model = co_await find_model(pull);
+  }
   if (!model) co_return fail(model.error());
   pull->model = *model;
   const content::ModelManifest& manifest = (*model)->manifest;
@@ -230,26 +238,7 @@ Task<Status> Pulls::work(Pull* pull) {
                                          "config",
                                          0,
                                          false};
-  for (const content::ModelFile& file : manifest.files) {
-    pull->parts[file.digest] = {file.digest,     file.size, file.pieces_root,
-                                file.path.str(), 0,         false};
-    pull->view.files.push_back({file.path.str(), file.digest, file.size, 0});
-  }
-  for (auto& [digest, part] : pull->parts) {
-    pull->view.bytes_total += part.size;
-    Result<store::BlobInfo> info = store_.info(digest);
-    part.complete = part.size == 0 || (info && info->complete && !info->failed);
-    if (part.complete) {
-      part.done = part.size;
-      pull->view.by_source.local += part.size;
-    } else {
-      ++pull->missing;
-      // Told before the tables are here, so that neighbours are chosen meanwhile.
-      inventory_.wanted(digest, part.size, true);
-    }
-    pull->view.bytes_done += part.done;
-  }
-  changed(*pull);
+  add_parts(*pull);
   bool has_empty = std::any_of(pull->parts.begin(), pull->parts.end(),
                                [](const auto& entry) { return entry.second.size == 0; });
   if (has_empty) {
@@ -284,6 +273,33 @@ Task<Status> Pulls::work(Pull* pull) {
   co_return Status{};
 }
 
+// The files of its model, beside what it has already; those that are not here are told to be
+// wanted.
+void Pulls::add_parts(Pull& pull) {
+  for (const content::ModelFile& file : pull.model->manifest.files) {
+    pull.parts[file.digest] = {file.digest, file.size, file.pieces_root, file.path.str(), 0, false};
+    pull.view.files.push_back({file.path.str(), file.digest, file.size, 0});
+  }
+  for (auto& [digest, part] : pull.parts) {
+    pull.view.bytes_total += part.size;
+    if (auto came = pull.streamed.find(digest); came != pull.streamed.end()) {
+      part.done = std::min(came->second, part.size);
+    }
+    Result<store::BlobInfo> info = store_.info(digest);
+    part.complete = part.size == 0 || (info && info->complete && !info->failed);
+    if (part.complete) {
+      pull.view.by_source.local += part.size - part.done;
+      part.done = part.size;
+    } else {
+      ++pull.missing;
+      // Told before the tables are here, so that neighbours are chosen meanwhile.
+      inventory_.wanted(digest, part.size, true);
+    }
+    pull.view.bytes_done += part.done;
+  }
+  changed(pull);
+}
+
 // Waits before a call is made again; says meanwhile what for.
 Task<Status> Pulls::pause(Pull* pull, Error why, std::string doing) {
   const bool full = why.code() == Errc::kNoSpace;
@@ -300,11 +316,10 @@ Task<Result<std::shared_ptr<const Library::Model>>> Pulls::find_model(Pull* pull
   const std::string reference = pull->view.reference;
   std::optional<content::Digest> digest;
   if (pull->view.manifest != content::Digest()) digest = pull->view.manifest;
-  if (Result<content::Reference> parsed = content::Reference::parse(reference);
-      parsed && parsed->digest() != nullptr) {
-    digest = *parsed->digest();
-  } else if (!parsed && !digest) {
-    co_return fail(parsed.error());
+  if (!digest) {
+    Result<content::Reference> parsed = content::Reference::parse(reference);
+    if (!parsed) co_return fail(parsed.error());
+    if (parsed->digest() != nullptr) digest = *parsed->digest();
   }
   while (!digest) {
     auto resolved = co_await catalogue_.resolve(reference, Deadline::after(kCallTimeout));
@@ -337,8 +352,19 @@ Task<Result<std::shared_ptr<const Library::Model>>> Pulls::find_model(Pull* pull
         continue;
       }
     }
+    // One that is provisional will be forgotten.
+    if (auto parsed = content::ModelManifest::parse(*bytes); parsed && parsed->provisional) {
+      pull->doing.clear();
+      co_return std::make_shared<const Library::Model>(
+          Library::Model{*digest, std::move(*parsed), {}});
+    }
     auto work = [this, name, text = std::move(*bytes)] { return library_.record(name, text, {}); };
     auto model = co_await pool_.run(work);
+    if (!model && model.error().code() == Errc::kConflict) {
+      // Another pull is storing it at this moment.
+      SHOAL_CO_TRY(co_await pause(pull, model.error(), "the store"));
+      continue;
+    }
     if (!model && may_get_room(*pull, model.error(), 0)) {
       SHOAL_CO_TRY(co_await pause(pull, model.error(), "room for the manifest"));
       continue;
@@ -405,7 +431,15 @@ Task<Status> Pulls::begin_part(Pull* pull, content::Digest digest) {
   // Without an answer the peers have to do.
   auto origins = co_await catalogue_.origins(digest, Deadline::after(kCallTimeout));
   if (pull->stop.is_set() || stop_.is_set()) co_return fail(Errc::kCancelled, "cancelled");
+  want_all(*pull, blob, origins.value_or(std::vector<api::Origin>()));
+  co_return Status{};
+}
+
+// What is not here of it.
+void Pulls::want_all(Pull& pull, const std::shared_ptr<store::Blob>& blob,
+                     const std::vector<api::Origin>& origins) {
   inventory_.set(*blob);
+  const content::Digest& digest = blob->digest();
   const content::BlobLayout layout = blob->layout();
   std::uint64_t here = 0;
   content::PieceSet have = blob->have();
@@ -413,20 +447,19 @@ Task<Status> Pulls::begin_part(Pull* pull, content::Digest digest) {
        run = have.next_run(run.end())) {
     here += layout.range_of(run).length;
   }
-  Part& live = pull->parts.at(digest);
+  Part& live = pull.parts.at(digest);
   // Bytes that arrived for another pull meanwhile are already counted.
   std::uint64_t local = here - std::min(here, live.done);
   live.done += local;
-  pull->view.by_source.local += local;
-  pull->view.bytes_done += local;
+  pull.view.by_source.local += local;
+  pull.view.bytes_done += local;
   if (blob->complete()) {
     blob_arrived(digest);
-    co_return Status{};
+    return;
   }
-  fetcher_.add(blob, origins.value_or(std::vector<api::Origin>()), pull->view.id);
-  fetcher_.want(digest, layout.all_pieces(), pull->cls, swarm::kNever);
-  changed(*pull);
-  co_return Status{};
+  fetcher_.add(blob, origins, pull.view.id);
+  fetcher_.want(digest, layout.all_pieces(), pull.cls, swarm::kNever);
+  changed(pull);
 }
 
 void Pulls::blob_withdrawn(const content::Digest& blob, const Error& why) {
@@ -441,6 +474,7 @@ void Pulls::blob_withdrawn(const content::Digest& blob, const Error& why) {
 }
 
 bool Pulls::wanted_elsewhere(const content::Digest& blob, const Pull* except) const {
+  if (except != nullptr && wanted_elsewhere_ && wanted_elsewhere_(blob)) return true;
   return std::any_of(pulls_.begin(), pulls_.end(), [&](const auto& entry) {
     const Pull& pull = *entry.second;
     return &pull != except && !has_ended(pull.view.state) && pull.parts.contains(blob);

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -15,12 +16,15 @@
 #include <unordered_set>
 #include <vector>
 
+#include "agent/blob_cache.h"
 #include "agent/model/library.h"
 #include "agent/model/order_pins.h"
+#include "agent/model/settler.h"
 #include "agent/model/table_finder.h"
 #include "agent/swarm/fetcher.h"
 #include "agent/swarm/inventory.h"
 #include "agent/tracker/catalogue_client.h"
+#include "core/api/ingest.h"
 #include "core/api/node.h"
 #include "core/async/blocking_pool.h"
 #include "core/async/event.h"
@@ -67,7 +71,7 @@ class Pulls : OneThreadOnly {
 
   Pulls(Executor executor, store::BlobStore& store, Library& library, Inventory& inventory,
         Fetcher& fetcher, CatalogueClient& catalogue, TableFinder& tables, OrderPins& pins,
-        BlockingPool& pool);
+        BlobCache& blobs, Settler& settler, BlockingPool& pool);
   ~Pulls();
 
   // Returns the pull's id. It goes on until it has ended, whoever asked for it.
@@ -84,6 +88,13 @@ class Pulls : OneThreadOnly {
   std::vector<api::PullReport> reports(bool full);
   // What a running pull of that manifest waits for at this moment; empty if for nothing.
   std::string waiting_for(const content::Digest& manifest) const;
+  // Whether somebody beside the pulls wants a blob that is being fetched.
+  void set_wanted_elsewhere(std::function<bool(const content::Digest&)> wanted) {
+    wanted_elsewhere_ = std::move(wanted);
+  }
+  // Whether a running pull wants the blob.
+  bool wants(const content::Digest& blob) const { return wanted_elsewhere(blob, nullptr); }
+
   // Called when a pull ends.
   void on_ended(std::function<void()> callback) { on_ended_ = std::move(callback); }
 
@@ -119,16 +130,35 @@ class Pulls : OneThreadOnly {
     std::string doing;                   // what it waits for outside the fetcher
     bool ordered = false;                // by the tracker
     unsigned full = 0;                   // how often there was no room
-    std::vector<store::ReadLease> kept;  // manifest and config: not to be evicted meanwhile
-    bool reported = false;               // the newest version was given to reports()
+    std::vector<store::ReadLease> kept;  // not to be evicted meanwhile: manifest, config, what is
+                                         // not settled
+    // Bytes of files that came while their model was still being published, by digest.
+    std::map<content::Digest, std::uint64_t> streamed;
+    bool reported = false;  // the newest version was given to reports()
     std::chrono::steady_clock::time_point last_bytes;
     std::uint64_t rate_bytes = 0;  // since the last tick
     std::chrono::steady_clock::time_point ended;
     Event stop;
   };
 
+  // A publication that pulls of its provisional manifest wait for.
+  struct Ingest {
+    api::IngestStatus status;
+    std::optional<Error> gone;  // the tracker does not know it
+    std::size_t pulls = 0;
+  };
+
   Task<void> run(std::shared_ptr<Pull> pull);
   Task<Status> work(Pull* pull);
+  void add_parts(Pull& pull);
+  // Of a model that is still being published (pulls_provisional.cc)
+  Task<Status> stream(Pull* pull);
+  Task<Status> begin_unsettled(Pull* pull, content::Digest name);
+  Task<Status> settle(Pull* pull, std::map<std::string, content::Digest> names);
+  Task<void> follow(content::Digest manifest, std::shared_ptr<Ingest> ingest);
+  Task<void> drop_unsettled(Pull* pull, Error why);
+  void want_all(Pull& pull, const std::shared_ptr<store::Blob>& blob,
+                const std::vector<api::Origin>& origins);
   Task<Result<std::shared_ptr<const Library::Model>>> find_model(Pull* pull);
   Task<void> keep(Pull* pull, content::Digest digest);
   Task<Status> begin_part(Pull* pull, content::Digest digest);
@@ -149,13 +179,17 @@ class Pulls : OneThreadOnly {
   CatalogueClient& catalogue_;
   TableFinder& tables_;
   OrderPins& pins_;
+  BlobCache& blobs_;
+  Settler& settler_;
   BlockingPool& pool_;
 
   std::function<void()> on_ended_;
+  std::function<bool(const content::Digest&)> wanted_elsewhere_;
   TaskGroup tasks_;
   Event stop_;
   Condition progress_;
-  std::map<std::string, std::shared_ptr<Pull>> pulls_;  // shared with their tasks
+  std::map<std::string, std::shared_ptr<Pull>> pulls_;          // shared with their tasks
+  std::map<content::Digest, std::shared_ptr<Ingest>> ingests_;  // shared with their tasks and pulls
 };
 
 }  // namespace shoal::agent

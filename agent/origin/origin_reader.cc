@@ -156,7 +156,7 @@ TransferEvent OriginReader::read(const Transfer& transfer, const std::string& ur
   }
 
   ReceiveBuffer memory;
-  RangeReceiver receiver(transfer.blob, transfer.pieces, memory);
+  RangeReceiver receiver(transfer.blob, transfer.pieces, memory, RangeReceiver::Source::kOrigin);
   auto last_report = std::chrono::steady_clock::now();
   // Or, with no pieces, that bytes arrive.
   auto tell = [&](content::PieceRange pieces) {

@@ -45,11 +45,13 @@ std::string without_query(const std::string& url) { return url.substr(0, url.fin
 }  // namespace
 
 Fetcher::Fetcher(Executor executor, LaneClient& lane, OriginReader& origins, Inventory& inventory,
-                 LeaseKeeper::Tracker& tracker, Listener& listener, Options options)
+                 HashBook& hashes, LeaseKeeper::Tracker& tracker, Listener& listener,
+                 Options options)
     : executor_(executor),
       lane_(lane),
       origins_(origins),
       inventory_(inventory),
+      hashes_(hashes),
       listener_(listener),
       options_(std::move(options)),
       downloads_({.node_key = swarm::node_key(options_.node),
@@ -241,6 +243,16 @@ void Fetcher::on_verified(const TransferEvent& event) {
 void Fetcher::on_ended(const TransferEvent& event) {
   auto it = running_.find(event.id);
   if (it == running_.end()) return;
+  auto its_blob = blobs_.find(it->second.blob);
+  if (event.outcome == Outcome::kCorrupt && !it->second.source.is_origin() &&
+      !it->second.asks_hashes && its_blob != blobs_.end() && !its_blob->second.stored->settled()) {
+    // It may be that another node has claimed something else about these pieces.
+    it->second.asks_hashes = true;
+    tasks_.spawn("judge",
+                 judge(event, its_blob->second.stored, it->second.pieces, it->second.source.peer()),
+                 [this] { close_hash_clients(); });
+    return;
+  }
   Running running = std::move(it->second);
   running_.erase(it);
   request_outcomes(event.outcome, running.source.is_origin()).add();
@@ -271,6 +283,7 @@ void Fetcher::on_failed(swarm::BlobId id, const Running& running, const Transfer
     return;
   }
   blob.origin_error = event.detail;
+  blob.origin_outcome = event.outcome;
   note_error(blob, "origin " + without_query(running.origin) + ": " + event.detail);
   // Another of the blob's URLs may do better.
   ++blob.next_origin;
@@ -397,14 +410,21 @@ void Fetcher::start(const swarm::StartRequest& request) {
   transfer.cls = request.cls;
   transfer.urgent = request.urgent;
   transfer.pull_id = blob.pull_id;
-  Running running{request.blob, request.source, {}, blob.round};
+  Running running{request.blob, request.source, {}, blob.round, request.pieces};
   if (request.source.is_origin()) {
     running.origin = blob.origins.at(blob.next_origin % blob.origins.size());
     running_.emplace(request.id, running);
     origins_.fetch(std::move(transfer), running.origin);
   } else {
+    const bool hashes_first = !blob.stored->settled() && !blob.stored->knows_hashes(request.pieces);
+    running.asks_hashes = hashes_first;
     running_.emplace(request.id, running);
-    lane_.fetch(std::move(transfer), peers_.at(request.source.peer().value())->address);
+    if (hashes_first) {
+      tasks_.spawn("hashes", fetch_hashes_first(std::move(transfer), request.source.peer()),
+                   [this] { close_hash_clients(); });
+    } else {
+      lane_.fetch(std::move(transfer), peers_.at(request.source.peer().value())->address);
+    }
   }
 }
 
@@ -418,6 +438,7 @@ void Fetcher::cancel(const swarm::CancelRequest& request) {
     const std::string silent = "sends nothing: what was asked of it is asked elsewhere";
     if (it->second.source.is_origin()) {
       blob->second.origin_error = "origin " + without_query(it->second.origin) + " " + silent;
+      blob->second.origin_outcome = Outcome::kTimeout;
       note_error(blob->second, blob->second.origin_error);
     } else {
       blob->second.peer_error = "peer " + peer_name(it->second.source.peer()) + " " + silent;
@@ -426,6 +447,10 @@ void Fetcher::cancel(const swarm::CancelRequest& request) {
   }
   if (it->second.source.is_origin()) {
     origins_.cancel(id);
+    return;
+  }
+  if (it->second.asks_hashes) {
+    it->second.cancelled = true;
     return;
   }
   std::size_t index = it->second.source.peer().value();
@@ -443,6 +468,7 @@ std::optional<Fetcher::Report> Fetcher::explain(const content::Digest& digest) c
   report.swarm = downloads_.explain(it->second, now());
   report.last_errors = blob.errors;
   report.origin_error = blob.origin_error;
+  if (!blob.origin_error.empty()) report.origin_outcome = blob.origin_outcome;
   report.peer_error = blob.peer_error;
   report.store_error = blob.store_error;
   for (const swarm::SourceStatus& status : downloads_.sources()) {

@@ -16,6 +16,7 @@
 #include "agent/lane/lane_client.h"
 #include "agent/mailbox.h"
 #include "agent/origin/origin_reader.h"
+#include "agent/swarm/hash_book.h"
 #include "agent/swarm/have_poller.h"
 #include "agent/swarm/inventory.h"
 #include "agent/swarm/lease_keeper.h"
@@ -25,6 +26,7 @@
 #include "core/async/task_group.h"
 #include "core/base/thread_check.h"
 #include "core/content/digest.h"
+#include "core/http/client.h"
 #include "core/store/blob.h"
 #include "core/swarm/downloads.h"
 
@@ -54,7 +56,7 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
   };
 
   Fetcher(Executor executor, LaneClient& lane, OriginReader& origins, Inventory& inventory,
-          LeaseKeeper::Tracker& tracker, Listener& listener, Options options);
+          HashBook& hashes, LeaseKeeper::Tracker& tracker, Listener& listener, Options options);
   ~Fetcher();
 
   // Makes the blob one that can be wanted. `origins` are what the catalogue has of it, those this
@@ -100,6 +102,7 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
     // What last went wrong at the origin, with a peer, and in this node's store, unless bytes have
     // come from there since.
     std::string origin_error, peer_error, store_error;
+    std::optional<swarm::Outcome> origin_outcome;  // with origin_error: what it came to
   };
   // Nothing for a blob that is not added.
   std::optional<Report> explain(const content::Digest& blob) const;
@@ -119,6 +122,7 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
     std::string pull_id;
     std::vector<std::string> errors;  // the last few
     std::string origin_error, peer_error, store_error;
+    swarm::Outcome origin_outcome = swarm::Outcome::kFinished;
     bool etag_told = false;
     bool held = false;         // its bytes could not be stored a moment ago
     unsigned changes = 0;      // how often in a row the origins had another file
@@ -132,13 +136,17 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
     std::unique_ptr<HavePoller> poller;
     bool listed = false;  // the tracker names it
     bool up = false;
-    bool leaving = false;  // its poller is ending
+    bool leaving = false;                  // its poller is ending
+    std::shared_ptr<http::Client> hashes;  // shared with the calls under way; null until needed
   };
   struct Running {
     swarm::BlobId blob;
     swarm::Source source = swarm::Source::origin();
     std::string origin;       // URL, for origins
     std::uint64_t round = 0;  // the blob's when it began
+    content::PieceRange pieces;
+    bool asks_hashes = false;  // its transfer has not begun, or has ended, for the hashes
+    bool cancelled = false;    // meanwhile
   };
 
   // HavePoller::Listener
@@ -172,6 +180,12 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
   void schedule();
   void decide();
   void start(const swarm::StartRequest& request);
+  Task<void> fetch_hashes_first(Transfer transfer, swarm::PeerId peer);
+  Task<void> judge(TransferEvent event, std::shared_ptr<store::Blob> blob,
+                   content::PieceRange pieces, swarm::PeerId peer);
+  void close_hash_clients();
+  Task<Result<std::string>> ask_hashes(swarm::PeerId peer, content::Digest blob,
+                                       content::PieceRange pieces);
   void cancel(const swarm::CancelRequest& request);
   void ban(const swarm::BanPeer& ban);
   void forget_blob(swarm::BlobId id);
@@ -181,6 +195,7 @@ class Fetcher final : public HavePoller::Listener, public LeaseKeeper::Listener,
   LaneClient& lane_;
   OriginReader& origins_;
   Inventory& inventory_;
+  HashBook& hashes_;
   Listener& listener_;
   const Options options_;
 

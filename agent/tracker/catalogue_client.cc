@@ -62,7 +62,7 @@ bool forwardable(const http::Request& request) {
   if (path == paths::kReferences) return get || request.method == "DELETE";
   if (!get) return false;
   if (path == paths::kResolve || path == paths::kNodes || path == paths::kStatus ||
-      path == paths::kVersion) {
+      path == paths::kVersion || path == paths::kIngests) {
     return true;
   }
   for (std::string_view documents : {"/v1/manifests", "/v1/tables"}) {
@@ -201,6 +201,22 @@ Task<Result<api::ReferenceRecord>> CatalogueClient::put_reference(std::string re
   request.body = api::encode(api::ReferenceUpdate{manifest});
   auto answer = co_await calls_.exchange(std::move(request), deadline);
   co_return decode_answer<api::ReferenceRecord>(answer);
+}
+
+Task<Status> CatalogueClient::put_ingest(content::Digest manifest, api::IngestUpdate update,
+                                         Deadline deadline) {
+  co_return co_await put(paths::ingest(manifest), {}, std::string(kJson), api::encode(update),
+                         deadline);
+}
+
+Task<Result<api::IngestStatus>> CatalogueClient::ingest(content::Digest manifest,
+                                                        std::uint64_t since,
+                                                        std::chrono::milliseconds wait,
+                                                        Deadline deadline) {
+  http::Request request =
+      http::Request::get(paths::ingest(manifest), paths::poll_query(since, wait));
+  auto answer = co_await polls_.exchange(std::move(request), deadline);
+  co_return decode_answer<api::IngestStatus>(answer);
 }
 
 Task<Result<http::Response>> CatalogueClient::forward(http::Request request, Deadline deadline) {

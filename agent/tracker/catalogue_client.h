@@ -15,6 +15,7 @@
 
 #include "agent/tracker/tracker_address.h"
 #include "core/api/catalogue.h"
+#include "core/api/ingest.h"
 #include "core/async/deadline.h"
 #include "core/base/result.h"
 #include "core/content/digest.h"
@@ -84,6 +85,14 @@ class CatalogueClient {
   Task<Result<api::ReferenceRecord>> put_reference(std::string reference, content::Digest manifest,
                                                    Deadline deadline);
 
+  // What this node, the publisher, says of an ingest that goes by its provisional manifest. Errors:
+  // conflict (another node is publishing that reference); not_found (a manifest is not there).
+  Task<Status> put_ingest(content::Digest manifest, api::IngestUpdate update, Deadline deadline);
+  // How that ingest stands, once its version is past `since`, else after `wait`, for which the
+  // deadline has to leave time. Errors: not_found.
+  Task<Result<api::IngestStatus>> ingest(content::Digest manifest, std::uint64_t since,
+                                         std::chrono::milliseconds wait, Deadline deadline);
+
   // Sends an operator's request on as it is, and gives the tracker's answer, whatever its status.
   // Only what operators may ask through an agent is sent (forwardable()); everything else is
   // denied, unsent. A request with a `wait` in its query does not hold up others; the caller's
@@ -101,8 +110,8 @@ class CatalogueClient {
   http::Client polls_;  // forwarded long polls have connections of their own
 };
 
-// GET of manifests, references, resolve, nodes, status and version; DELETE of a reference; POST,
-// GET and DELETE of a prefetch. Pure.
+// GET of manifests, references, resolve, ingests, nodes, status and version; DELETE of a reference;
+// POST, GET and DELETE of a prefetch. Pure.
 bool forwardable(const http::Request& request);
 
 }  // namespace shoal::agent

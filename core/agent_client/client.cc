@@ -142,6 +142,22 @@ Status Client::cancel_ingest(std::string_view job) {
   return impl_->tell({.method = "DELETE", .target = "/v1/ingests/" + percent_encode(job)});
 }
 
+Result<std::string> Client::start_publication(const PublicationRequest& request) {
+  return impl_->ask(
+      {.method = "POST", .target = "/v1/publications", .body = publication_json(request)},
+      parse_publication_id);
+}
+
+Result<PublicationState> Client::publication(std::string_view id, std::chrono::milliseconds wait) {
+  return impl_->ask(
+      {.target = with_wait("/v1/publications/" + percent_encode(id), wait), .extra = wait},
+      parse_publication);
+}
+
+Status Client::cancel_publication(std::string_view id) {
+  return impl_->tell({.method = "DELETE", .target = "/v1/publications/" + percent_encode(id)});
+}
+
 Result<content::Digest> Client::publish(const PublishRequest& request) {
   return impl_->ask({.method = "POST",
                      .target = "/v1/publish",

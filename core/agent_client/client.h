@@ -65,6 +65,12 @@ class Client {
   // Returns when the job has ended, else after `wait`.
   Result<IngestState> ingest(std::string_view job, std::chrono::milliseconds wait);
   Status cancel_ingest(std::string_view job);
+  // Publishes a model from its origin; the publication's id. It goes on whatever becomes of this
+  // process. Errors: conflict (this node is publishing that reference already).
+  Result<std::string> start_publication(const PublicationRequest& request);
+  // Returns when it has ended, else after `wait`.
+  Result<PublicationState> publication(std::string_view id, std::chrono::milliseconds wait);
+  Status cancel_publication(std::string_view id);
   // The manifest's digest. Every layer must be known from an ingest of this agent (else invalid).
   Result<content::Digest> publish(const PublishRequest& request);
 

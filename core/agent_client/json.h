@@ -89,7 +89,8 @@ class JsonReader {
   }
   content::Digest digest_of(const Json& value, const char* key) {
     if (value.is_string()) {
-      Result<content::Digest> parsed = content::Digest::parse(value.get_ref<const std::string&>());
+      Result<content::Digest> parsed =
+          content::Digest::parse_name(value.get_ref<const std::string&>());
       if (parsed) return *parsed;
     }
     wrong(key, "must be a digest");

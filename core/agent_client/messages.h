@@ -102,6 +102,36 @@ struct PublishRequest {
   OriginReaders readers = {};
 };
 
+// A model to be published from an origin while the cluster reads it.
+struct PublicationRequest {
+  std::string reference;
+  std::string title;
+  std::vector<OriginFile> files;
+  std::map<std::string, std::string> annotations;
+  OriginReaders readers = {};
+};
+
+struct PublicationState {
+  enum class Phase { kRunning, kComplete, kFailed, kCancelled };
+  struct File {
+    std::string path;
+    std::uint64_t size = 0;
+    std::uint64_t bytes_done = 0;
+    content::Digest digest;  // once complete
+    std::string how;         // then: copy, present
+  };
+  Phase phase = Phase::kRunning;
+  std::uint64_t bytes_total = 0;
+  std::uint64_t bytes_done = 0;  // are on the agent's node
+  std::uint64_t bytes_origin = 0;
+  std::uint64_t bytes_peers = 0;
+  std::uint64_t bytes_local = 0;            // were there before
+  std::optional<content::Digest> manifest;  // once complete
+  std::string waiting_for;                  // a sentence; empty while bytes flow
+  std::vector<File> files;                  // ascending by path
+  std::optional<Error> error;
+};
+
 enum class PullClass { kPlan, kPrefetch, kBackground };
 
 struct PullStarted {

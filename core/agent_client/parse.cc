@@ -204,6 +204,43 @@ Result<PullProgress> parse_pull_progress(std::string_view body) {
   return finish(reader, std::move(out));
 }
 
+Result<std::string> parse_publication_id(std::string_view body) {
+  JsonReader reader(body);
+  std::string id = reader.text(reader.root(), "publication");
+  if (id.empty()) reader.wrong("publication", "is missing");
+  return finish(reader, std::move(id));
+}
+
+Result<PublicationState> parse_publication(std::string_view body) {
+  JsonReader reader(body);
+  const Json& root = reader.root();
+  PublicationState out;
+  constexpr std::string_view kPhases[] = {"running", "complete", "failed", "cancelled"};
+  out.phase = static_cast<PublicationState::Phase>(reader.choice(root, "state", kPhases));
+  out.bytes_total = reader.number(root, "bytes_total");
+  out.bytes_done = reader.number(root, "bytes_done");
+  out.bytes_origin = reader.number(root, "bytes_origin");
+  out.bytes_peers = reader.number(root, "bytes_peers");
+  out.bytes_local = reader.number(root, "bytes_local");
+  out.waiting_for = reader.text(root, "waiting_for");
+  const bool complete = out.phase == PublicationState::Phase::kComplete;
+  if (complete) out.manifest = reader.digest(root, "manifest");
+  for (const Json& entry : reader.list(root, "files")) {
+    if (!reader.status()) break;
+    PublicationState::File& file = out.files.emplace_back();
+    file.path = reader.text(entry, "path");
+    file.size = reader.number(entry, "size");
+    file.bytes_done = reader.number(entry, "bytes_done");
+    if (complete) file.digest = reader.digest(entry, "digest");
+    file.how = reader.text(entry, "how");
+  }
+  out.error = error_of(reader, reader.get(root, "error"));
+  if (out.phase == PublicationState::Phase::kFailed && !out.error) {
+    reader.wrong("error", "is missing");
+  }
+  return finish(reader, std::move(out));
+}
+
 Result<OpenedBlob> parse_opened(std::string_view body) {
   JsonReader reader(body);
   OpenedBlob out;

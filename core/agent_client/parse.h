@@ -19,6 +19,8 @@ Result<AgentStatus> parse_status(std::string_view body);
 Result<std::vector<BlobInfo>> parse_blobs(std::string_view body);
 Result<OriginListing> parse_listing(std::string_view body);
 Result<IngestState> parse_ingest(std::string_view body);
+Result<std::string> parse_publication_id(std::string_view body);
+Result<PublicationState> parse_publication(std::string_view body);
 Result<content::Digest> parse_published(std::string_view body);
 Result<PullStarted> parse_pull_started(std::string_view body);
 Result<PullProgress> parse_pull_progress(std::string_view body);

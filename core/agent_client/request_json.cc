@@ -62,6 +62,13 @@ Json readers_json(const OriginReaders& readers) {
   return "all";
 }
 
+Json file_json(const OriginFile& file) {
+  return {{"url", file.url},
+          {"size", file.size},
+          {"version", file.version},
+          {"digest", file.digest ? file.digest->str() : ""}};
+}
+
 }  // namespace
 
 std::string ingest_json(IngestMode mode, const std::string& path) {
@@ -76,11 +83,22 @@ std::string listing_json(const OriginQuery& query) {
 }
 
 std::string ingest_json(IngestMode mode, const OriginFile& file) {
-  return dump({{"mode", mode_name(mode)},
-               {"url", file.url},
-               {"size", file.size},
-               {"version", file.version},
-               {"digest", file.digest ? file.digest->str() : ""}});
+  Json json = file_json(file);
+  json["mode"] = mode_name(mode);
+  return dump(json);
+}
+
+std::string publication_json(const PublicationRequest& request) {
+  Json files = Json::array();
+  for (const OriginFile& file : request.files) {
+    files.push_back(file_json(file));
+    files.back()["path"] = file.path;
+  }
+  return dump({{"reference", request.reference},
+               {"title", request.title},
+               {"files", std::move(files)},
+               {"annotations", request.annotations},
+               {"origin_nodes", readers_json(request.readers)}});
 }
 
 std::string publish_json(const PublishRequest& request) {

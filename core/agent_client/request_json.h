@@ -13,6 +13,7 @@ namespace shoal::agent_client {
 std::string listing_json(const OriginQuery& query);
 std::string ingest_json(IngestMode mode, const std::string& path);
 std::string ingest_json(IngestMode mode, const OriginFile& file);
+std::string publication_json(const PublicationRequest& request);
 std::string publish_json(const PublishRequest& request);
 std::string pull_json(std::string_view reference, bool pin, PullClass pull_class);
 std::string digest_json(const content::Digest& digest);

@@ -67,6 +67,11 @@ void Reader::digest(const char* key, content::Digest& value) {
   if (field) take_digest(*field, key, value);
 }
 
+void Reader::digest(const char* key, std::optional<content::Digest>& value) {
+  const Json* field = find(key, {});
+  if (field) take_digest(*field, key, value.emplace());
+}
+
 void Reader::error(const char* key, std::optional<Error>& value) {
   const Json* field = find(key, {});
   if (field) take_error(*field, key, value);
@@ -113,7 +118,7 @@ std::string Reader::path(std::string_view key) const {
 
 void Reader::take_digest(const Json& field, std::string_view key, content::Digest& value) {
   if (field.is_string()) {
-    if (auto parsed = content::Digest::parse(field.get_ref<const std::string&>())) {
+    if (auto parsed = content::Digest::parse_name(field.get_ref<const std::string&>())) {
       value = *parsed;
       return;
     }

@@ -76,8 +76,11 @@ class Writer {
     object_[key] = value.count();
   }
   void digest(const char* key, const content::Digest& value) { object_[key] = value.str(); }
+  void digest(const char* key, const std::optional<content::Digest>& value) {
+    if (value) object_[key] = value->str();
+  }
   template <typename E>
-  void choice(const char* key, const E& value) {
+  void choice(const char* key, const E& value, Presence = {}) {
     object_[key] = name_of(value);
   }
   void error(const char* key, const std::optional<Error>& value) {
@@ -166,9 +169,10 @@ class Reader {
   void duration(const char* key, Milliseconds& value, Milliseconds limit);
   // Required.
   void digest(const char* key, content::Digest& value);
+  void digest(const char* key, std::optional<content::Digest>& value);
   template <typename E>
-  void choice(const char* key, E& value) {
-    const Json* field = find(key, {});
+  void choice(const char* key, E& value, Presence presence = {}) {
+    const Json* field = find(key, presence);
     if (!field) return;
     if (field->is_string()) {
       const auto& text = field->get_ref<const std::string&>();

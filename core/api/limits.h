@@ -48,6 +48,7 @@ inline constexpr std::size_t kMaxWithdrawals = 1024;
 inline constexpr std::size_t kMaxSelected = 10'000;  // node ids in one prefetch request
 inline constexpr std::size_t kMaxNodes = 20'000;     // in an answer
 inline constexpr std::size_t kMaxPage = 1000;        // references in one answer
+inline constexpr std::size_t kMaxIngests = 1000;     // in one answer
 
 // Numbers.
 inline constexpr std::chrono::milliseconds kMaxWait{60'000};  // of a long poll; longer asks are cut

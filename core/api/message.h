@@ -14,7 +14,7 @@ namespace shoal::api {
 
 // The message as JSON on one line. Text that is not UTF-8 has its bad bytes replaced by U+FFFD, so
 // that a peer's error text can always be passed on. Defined for the structs of common.h, node.h,
-// lease.h, eviction.h, catalogue.h and operate.h that are a whole body.
+// lease.h, eviction.h, catalogue.h, ingest.h and operate.h that are a whole body.
 template <typename T>
 std::string encode(const T& message);
 

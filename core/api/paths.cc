@@ -41,6 +41,10 @@ Query list_query(std::string_view after, std::size_t limit) {
 
 std::string prefetch(std::string_view id) { return std::string(kPrefetch) + "/" + std::string(id); }
 
+std::string ingest(const content::Digest& manifest) {
+  return std::string(kIngests) + "/" + manifest.str();
+}
+
 Query poll_query(std::uint64_t since, std::chrono::milliseconds wait) {
   return {{"since", std::to_string(since)}, {"wait", std::to_string(wait.count())}};
 }

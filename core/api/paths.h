@@ -40,6 +40,9 @@ inline constexpr std::string_view kPrefetch = "/v1/prefetch";
 std::string prefetch(std::string_view id);
 Query poll_query(std::uint64_t since, std::chrono::milliseconds wait);
 
+inline constexpr std::string_view kIngests = "/v1/ingests";
+std::string ingest(const content::Digest& manifest);  // a provisional one; GET with poll_query
+
 inline constexpr std::string_view kNodes = "/v1/nodes";
 inline constexpr std::string_view kVersion = "/v1/version";
 

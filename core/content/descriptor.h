@@ -45,5 +45,8 @@ inline constexpr std::string_view kTitleAnnotation = "org.opencontainers.image.t
 inline constexpr std::string_view kPiecesRootAnnotation = "dev.shoal.pieces-root";
 // On the manifest: a URL under which every file can be read by ranges at its path.
 inline constexpr std::string_view kOriginAnnotation = "dev.shoal.origin";
+// On the manifest, "true": its files are still being read from their origin. Layers may have ingest
+// names, and no roots; another manifest will take its place (ADR 0008).
+inline constexpr std::string_view kProvisionalAnnotation = "dev.shoal.provisional";
 
 }  // namespace shoal::content

@@ -12,6 +12,7 @@ namespace shoal::content {
 namespace {
 
 constexpr std::string_view kPrefix = "sha256:";
+constexpr std::string_view kIngestPrefix = "ingest:";
 
 }  // namespace
 
@@ -25,6 +26,17 @@ Result<Digest> Digest::parse(std::string_view text) {
   return Digest(bytes);
 }
 
+Result<Digest> Digest::parse_name(std::string_view text) {
+  if (!text.starts_with(kIngestPrefix)) return parse(text);
+  Hash32 bytes;
+  if (!shoal::from_hex(text.substr(kIngestPrefix.size()), bytes)) {
+    return fail(Errc::kInvalid, "'" + escape_for_message(text) +
+                                    "' is not an ingest name: it is ingest: and 64 lower-case hex "
+                                    "digits");
+  }
+  return of_ingest(bytes);
+}
+
 Result<Digest> Digest::from_hex(std::string_view hex) {
   Hash32 bytes;
   if (!shoal::from_hex(hex, bytes)) {
@@ -34,7 +46,7 @@ Result<Digest> Digest::from_hex(std::string_view hex) {
   return Digest(bytes);
 }
 
-std::string Digest::str() const { return std::string(kPrefix) + hex(); }
+std::string Digest::str() const { return std::string(ingest_ ? kIngestPrefix : kPrefix) + hex(); }
 
 std::string Digest::hex() const { return to_hex(bytes_); }
 
@@ -81,6 +93,15 @@ Digest digest_of(std::span<const std::byte> bytes) {
 }
 
 Digest digest_of(std::string_view text) { return digest_of(std::as_bytes(std::span(text))); }
+
+Digest ingest_name(std::string_view url, std::string_view version, std::uint64_t size) {
+  // Each part's length goes with it, so that no two triples are spelt alike.
+  std::string text = "shoal ingest 1\n" + std::to_string(size) + "\n";
+  for (std::string_view part : {url, version}) {
+    text += std::to_string(part.size()) + " " + std::string(part) + "\n";
+  }
+  return Digest::of_ingest(digest_of(text).bytes());
+}
 
 Hash32 hmac_sha256(std::string_view key, std::string_view text) {
   Hash32 out{};

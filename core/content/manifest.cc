@@ -71,9 +71,10 @@ Status check_origin(std::string_view origin) {
 }
 
 Status check_annotations(const std::map<std::string, std::string>& annotations) {
-  if (annotations.size() + 2 > kMaxAnnotations) return invalid("too many annotations");
+  if (annotations.size() + 3 > kMaxAnnotations) return invalid("too many annotations");
   for (const auto& [key, value] : annotations) {
-    const bool ours = key == kTitleAnnotation || key == kOriginAnnotation;
+    const bool ours =
+        key == kTitleAnnotation || key == kOriginAnnotation || key == kProvisionalAnnotation;
     const bool plain = is_plain_text(key) && is_plain_text(value);
     if (key.empty() || ours || !plain || key.size() > kMaxAnnotationLength ||
         value.size() > kMaxAnnotationLength) {
@@ -160,20 +161,23 @@ Result<ModelManifest> read_manifest(const Json& json) {
   if (layers->size() > kMaxModelFiles) {
     return invalid("more than " + std::to_string(kMaxModelFiles) + " layers");
   }
+  Result<std::map<std::string, std::string>> annotations = read_annotations(json);
+  if (!annotations) return fail(annotations.error());
   ModelManifest manifest;
+  if (const std::string* mark = annotation(*annotations, kProvisionalAnnotation)) {
+    manifest.provisional = *mark == "true";
+  }
   manifest.config = *std::move(config_descriptor);
   manifest.files.reserve(layers->size());
   for (std::size_t i = 0; i < layers->size(); ++i) {
     std::string where = "layer " + std::to_string(i);
-    Result<Descriptor> layer = read_descriptor((*layers)[i]);
+    Result<Descriptor> layer = read_descriptor((*layers)[i], manifest.provisional);
     if (!layer) return fail(layer.error().with_context(where));
     Result<ModelFile> file = file_from_layer(*std::move(layer));
     if (!file) return fail(file.error().with_context(where));
     manifest.files.push_back(*std::move(file));
   }
   SHOAL_TRY(check_files(manifest.files));
-  Result<std::map<std::string, std::string>> annotations = read_annotations(json);
-  if (!annotations) return fail(annotations.error());
   if (const std::string* title = annotation(*annotations, kTitleAnnotation)) {
     SHOAL_TRY(check_title(*title));
     manifest.title = *title;
@@ -184,6 +188,7 @@ Result<ModelManifest> read_manifest(const Json& json) {
   }
   annotations->erase(std::string(kTitleAnnotation));
   annotations->erase(std::string(kOriginAnnotation));
+  annotations->erase(std::string(kProvisionalAnnotation));
   manifest.annotations = std::move(*annotations);
   return manifest;
 }
@@ -287,8 +292,35 @@ std::string manifest_json(const ModelManifest& manifest) {
   std::map<std::string, std::string> annotations = manifest.annotations;
   if (!manifest.title.empty()) annotations.emplace(kTitleAnnotation, manifest.title);
   if (manifest.origin) annotations.emplace(kOriginAnnotation, *manifest.origin);
+  if (manifest.provisional) annotations.emplace(kProvisionalAnnotation, "true");
   if (!annotations.empty()) json["annotations"] = annotations;
   return json.dump();
+}
+
+// Completes what the caller has checked and filled in, and writes both documents.
+Result<ModelDocuments> make_documents(ModelManifest manifest) {
+  SHOAL_TRY(check_files(manifest.files));
+  SHOAL_TRY(check_annotations(manifest.annotations));
+  SHOAL_TRY(check_title(manifest.title));
+  for (ModelFile& file : manifest.files) {
+    if (file.media_type.empty()) file.media_type = model_media_type(file.path);
+    if (Result<BlobLayout> layout = BlobLayout::of_size(file.size); !layout) {
+      return fail(layout.error().with_context("'" + escape_for_message(file.path.str()) + "'"));
+    }
+  }
+  std::sort(manifest.files.begin(), manifest.files.end(),
+            [](const ModelFile& a, const ModelFile& b) { return a.path < b.path; });
+  ModelDocuments documents;
+  documents.config_json = manifest.provisional ? "{}" : config_json(manifest.title, manifest.files);
+  manifest.config = describe_config(documents.config_json);
+  documents.manifest_json = manifest_json(manifest);
+  if (documents.manifest_json.size() > kMaxManifestSize) {
+    return invalid("the manifest of " + std::to_string(manifest.files.size()) +
+                   " files is larger than 4 MiB");
+  }
+  documents.manifest = std::move(manifest);
+  documents.manifest_digest = digest_of(documents.manifest_json);
+  return documents;
 }
 
 }  // namespace
@@ -320,36 +352,37 @@ Result<ModelManifest> ModelManifest::parse(std::string_view json) {
 Result<ModelDocuments> make_model(std::string title, std::vector<ModelFile> files,
                                   std::optional<std::string> origin,
                                   std::map<std::string, std::string> annotations) {
-  SHOAL_TRY(check_files(files));
-  SHOAL_TRY(check_annotations(annotations));
-  SHOAL_TRY(check_title(title));
-  if (origin) SHOAL_TRY(check_origin(*origin));
-  for (ModelFile& file : files) {
+  for (const ModelFile& file : files) {
     std::string where = "'" + escape_for_message(file.path.str()) + "'";
-    if (file.media_type.empty()) file.media_type = model_media_type(file.path);
-    if (Result<BlobLayout> layout = BlobLayout::of_size(file.size); !layout) {
-      return fail(layout.error().with_context(where));
-    }
     if (file.pieces_root.has_value() != (file.size > 0)) {
       return invalid(where + ": a file has a pieces root exactly when it is not empty");
     }
+    if (file.digest.is_ingest()) return invalid(where + ": its digest is not known yet");
   }
-  std::sort(files.begin(), files.end(),
-            [](const ModelFile& a, const ModelFile& b) { return a.path < b.path; });
-  ModelDocuments documents;
-  documents.config_json = config_json(title, files);
-  documents.manifest.title = std::move(title);
-  documents.manifest.origin = std::move(origin);
-  documents.manifest.annotations = std::move(annotations);
-  documents.manifest.config = describe_config(documents.config_json);
-  documents.manifest.files = std::move(files);
-  documents.manifest_json = manifest_json(documents.manifest);
-  if (documents.manifest_json.size() > kMaxManifestSize) {
-    return invalid("the manifest of " + std::to_string(documents.manifest.files.size()) +
-                   " files is larger than 4 MiB");
+  if (origin) SHOAL_TRY(check_origin(*origin));
+  ModelManifest manifest;
+  manifest.title = std::move(title);
+  manifest.origin = std::move(origin);
+  manifest.annotations = std::move(annotations);
+  manifest.files = std::move(files);
+  return make_documents(std::move(manifest));
+}
+
+Result<ModelDocuments> make_provisional_model(std::string title, std::vector<ModelFile> files,
+                                              std::map<std::string, std::string> annotations) {
+  for (const ModelFile& file : files) {
+    if (file.size > 0 || (!file.pieces_root && file.digest == digest_of(std::string_view()))) {
+      continue;
+    }
+    return invalid("'" + escape_for_message(file.path.str()) +
+                   "': an empty file has no pieces root and the digest of nothing");
   }
-  documents.manifest_digest = digest_of(documents.manifest_json);
-  return documents;
+  ModelManifest manifest;
+  manifest.title = std::move(title);
+  manifest.provisional = true;
+  manifest.annotations = std::move(annotations);
+  manifest.files = std::move(files);
+  return make_documents(std::move(manifest));
 }
 
 }  // namespace shoal::content

@@ -32,9 +32,9 @@ inline constexpr std::size_t kMaxOrigin = 2048;
 
 struct ModelFile {
   RelativePath path;
-  Digest digest;
+  Digest digest;  // of a provisional manifest perhaps an ingest name
   std::uint64_t size = 0;
-  // None for an empty file, and in manifests that Shoal did not make.
+  // None for an empty file, in manifests that Shoal did not make, and where it is not known yet.
   std::optional<Hash32> pieces_root;
   std::string media_type;
 
@@ -52,6 +52,7 @@ struct ModelManifest {
   // person or grants access does not belong into a published document.
   std::optional<std::string> origin;
   std::map<std::string, std::string> annotations;  // all others
+  bool provisional = false;                        // see kProvisionalAnnotation
   Descriptor config;
   std::vector<ModelFile> files;  // in the order of the layers
 
@@ -82,5 +83,10 @@ struct ModelDocuments {
 Result<ModelDocuments> make_model(std::string title, std::vector<ModelFile> files,
                                   std::optional<std::string> origin,
                                   std::map<std::string, std::string> annotations = {});
+
+// The same for files that are still being read: their digests may be ingest names, and only what is
+// known of their roots is said. The config says nothing. Errors: as make_model().
+Result<ModelDocuments> make_provisional_model(std::string title, std::vector<ModelFile> files,
+                                              std::map<std::string, std::string> annotations = {});
 
 }  // namespace shoal::content

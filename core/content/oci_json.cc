@@ -59,7 +59,7 @@ Result<std::map<std::string, std::string>> read_annotations(const Json& object) 
   return annotations;
 }
 
-Result<Descriptor> read_descriptor(const Json& json) {
+Result<Descriptor> read_descriptor(const Json& json, bool names) {
   if (!json.is_object()) return fail(Errc::kInvalid, "is not an object");
   Result<std::string> media_type = read_string(json, "mediaType");
   if (!media_type) return fail(media_type.error());
@@ -67,7 +67,7 @@ Result<Descriptor> read_descriptor(const Json& json) {
     return fail(Errc::kInvalid, "the media type is too long");
   Result<std::string> digest_text = read_string(json, "digest");
   if (!digest_text) return fail(digest_text.error());
-  Result<Digest> digest = Digest::parse(*digest_text);
+  Result<Digest> digest = names ? Digest::parse_name(*digest_text) : Digest::parse(*digest_text);
   if (!digest) return fail(digest.error());
   const Json* size = find(json, "size");
   if (size == nullptr || !size->is_number_unsigned()) {

@@ -21,7 +21,8 @@ const Json* find(const Json& object, std::string_view key);
 // Errors of all below: invalid, naming the key.
 Result<std::string> read_string(const Json& object, std::string_view key);
 Result<std::map<std::string, std::string>> read_annotations(const Json& object);
-Result<Descriptor> read_descriptor(const Json& json);
+// `names`: the digest may be an ingest name.
+Result<Descriptor> read_descriptor(const Json& json, bool names = false);
 // 'schemaVersion' is 2.
 Status check_schema_version(const Json& document);
 

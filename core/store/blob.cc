@@ -73,6 +73,42 @@ Blob::CommitLock Blob::enter_commit() {
   return CommitLock(commits_);
 }
 
+// Whether the bytes, with that hash if the caller has it, are the piece's. Of an unsettled blob the
+// hash they are compared with does not change any more then.
+bool Blob::expected(PieceIndex piece, std::span<const std::byte> bytes,
+                    const content::Hash32* hash) {
+  if (table_) return hash ? *hash == table_->hash(piece) : table_->verify_piece(piece, bytes);
+  return hashes_->bind(piece, hash ? *hash : content::piece_hash(layout(), piece, bytes));
+}
+
+void Blob::unbind_missing(PieceRange pieces) {
+  if (!hashes_) return;
+  for (PieceIndex piece : pieces) {
+    if (!has(piece)) hashes_->unbind(piece);
+  }
+}
+
+Status Blob::learn(PieceIndex first, std::span<const content::Hash32> piece_hashes) {
+  SHOAL_CHECK(hashes_ != nullptr, "a settled blob has its table");
+  if (first.value() >= layout().piece_count() ||
+      piece_hashes.size() > layout().piece_count() - first.value()) {
+    return fail(Errc::kInvalid, "hashes of pieces outside the blob");
+  }
+  return hashes_->learn(first, piece_hashes);
+}
+
+std::optional<content::Hash32> Blob::piece_hash(PieceIndex piece) const {
+  if (table_) return table_->hash(piece);
+  return hashes_->hash(piece);
+}
+
+bool Blob::knows_hashes(PieceRange pieces) const { return table_ || hashes_->knows(pieces); }
+
+std::vector<content::Hash32> Blob::learnt_hashes() const {
+  SHOAL_CHECK(hashes_ != nullptr, "a settled blob has its table");
+  return hashes_->all();
+}
+
 Result<std::uint32_t> Blob::commit(PieceIndex first, std::span<const std::byte> bytes,
                                    std::span<const content::Hash32> piece_hashes) {
   const content::BlobLayout& blob = layout();
@@ -96,8 +132,8 @@ Result<std::uint32_t> Blob::commit(PieceIndex first, std::span<const std::byte> 
     return bytes.subspan(range.offset - blob.offset_of(first), range.length);
   };
   auto good = [&](PieceIndex piece) {
-    if (piece_hashes.empty()) return table_.verify_piece(piece, bytes_of_pieces({piece, 1}));
-    return piece_hashes[piece - first] == table_.hash(piece);
+    return expected(piece, bytes_of_pieces({piece, 1}),
+                    piece_hashes.empty() ? nullptr : &piece_hashes[piece - first]);
   };
 
   std::uint32_t fresh = 0;
@@ -105,7 +141,10 @@ Result<std::uint32_t> Blob::commit(PieceIndex first, std::span<const std::byte> 
   auto flush = [&](PieceIndex next) -> Status {
     if (!gap.empty()) {
       auto written = write_and_publish(gap, bytes_of_pieces(gap));
-      if (!written) return fail(written.error());
+      if (!written) {
+        unbind_missing(gap);
+        return fail(written.error());
+      }
       fresh += *written;
     }
     gap = {next, 0};
@@ -218,7 +257,16 @@ Result<int> Blob::serve(ByteRange range) {
   return read_fd_->get();
 }
 
+ReadLease Blob::keep() {
+  note_use();
+  return ReadLease(shared_from_this(), UniqueFd(), UniqueFd());
+}
+
 Result<ReadLease> Blob::open_reader() {
+  if (!settled()) {
+    return fail(Errc::kUnavailable,
+                digest().str() + " is still being published: nobody knows yet that it is whole");
+  }
   if (failed()) return fail(Errc::kConflict, digest().str() + " was withdrawn");
   SHOAL_TRY(check_source());
   auto data = context_->fs.reopen_read_only(read_fd_->get());

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/check.h"
 #include "core/base/result.h"
 #include "core/base/unique_fd.h"
 #include "core/base/units.h"
@@ -21,6 +22,7 @@
 #include "core/content/piece_set.h"
 #include "core/content/piece_table.h"
 #include "core/store/blob_meta.h"
+#include "core/store/learnt_hashes.h"
 #include "core/store/ready_writer.h"
 
 namespace shoal::store {
@@ -94,9 +96,27 @@ class Blob : public std::enable_shared_from_this<Blob> {
   Blob(const Blob&) = delete;
   Blob& operator=(const Blob&) = delete;
 
-  const content::Digest& digest() const { return table_.digest(); }
-  const content::BlobLayout& layout() const { return table_.layout(); }
-  const content::PieceTable& table() const { return table_; }
+  // Its name: of an unsettled blob perhaps an ingest name.
+  const content::Digest& digest() const { return digest_; }
+  const content::BlobLayout& layout() const { return layout_; }
+  // A blob whose piece table is not known yet is not settled: its pieces are checked against hashes
+  // that were learnt, may be passed on, and are for nobody here to read.
+  bool settled() const { return table_.has_value(); }
+  // Of a settled blob (checked).
+  const content::PieceTable& table() const {
+    SHOAL_CHECK(table_.has_value(), "an unsettled blob has no table");
+    return *table_;
+  }
+
+  // Of an unsettled blob (checked): what its pieces' hashes are said to be. Errors: conflict,
+  // naming the piece, when one that is here has another hash: nothing is learnt then. internal when
+  // the disk failed.
+  Status learn(content::PieceIndex first, std::span<const content::Hash32> piece_hashes);
+  // The hash a piece must have; none if it is not known. `piece` is checked.
+  std::optional<content::Hash32> piece_hash(content::PieceIndex piece) const;
+  bool knows_hashes(content::PieceRange pieces) const;
+  // Of an unsettled blob (checked): all of them, zero where it is not known.
+  std::vector<content::Hash32> learnt_hashes() const;
   bool in_place() const { return source_.has_value(); }
 
   // Whether the pieces can be served, now. An empty range is there always.
@@ -137,8 +157,11 @@ class Blob : public std::enable_shared_from_this<Blob> {
   // Errors: as read().
   Result<int> serve(ByteRange range);
 
-  // Errors: overloaded without free descriptors; conflict as read(). Nothing need be ready yet.
+  // Errors: unavailable while the blob is not settled; overloaded without free descriptors;
+  // conflict as read(). Nothing need be ready yet.
   Result<ReadLease> open_reader();
+  // A lease without descriptors, for who only keeps the blob from being evicted.
+  ReadLease keep();
   int open_readers() const { return account_->open_readers.load(std::memory_order_relaxed); }
 
   // Makes every piece that is ready now survive a power cut. Blocks on the disk.
@@ -173,18 +196,26 @@ class Blob : public std::enable_shared_from_this<Blob> {
   // Held by a commit from its first write to its last bit.
   using CommitLock = std::shared_lock<std::shared_mutex>;
 
+  // Exactly one of table and hashes.
   Blob(std::shared_ptr<StoreContext> context, std::shared_ptr<BlobAccount> account,
-       content::PieceTable table, const BlobMeta& meta, std::string directory);
+       std::optional<content::PieceTable> table, std::unique_ptr<LearntHashes> hashes,
+       const BlobMeta& meta, std::string directory);
 
   // For the store: opens the files. `trusted` pieces are ready from the start; whatever else the
   // data file may hold has to pass recheck(). An in-place blob is checked and trusted whole.
   Status start(const content::PieceSet& trusted);
   // For the store: nothing of this object may change the directory any more.
   void mark_removed();
+  // For the store, of an unsettled blob that was just synced: nothing is stored any more; returns
+  // the pieces that are safe on disk and are what the table says.
+  content::PieceSet freeze(const content::PieceTable& table);
   // For import: verifies what the data file holds of a piece, and publishes it if good.
   Result<bool> adopt_stored(content::PieceIndex piece, std::vector<std::byte>& buffer,
                             bool write_again);
 
+  bool expected(content::PieceIndex piece, std::span<const std::byte> bytes,
+                const content::Hash32* hash);
+  void unbind_missing(content::PieceRange pieces);
   void note_use();
   CommitLock enter_commit();
   Status check_usable() const;
@@ -207,7 +238,10 @@ class Blob : public std::enable_shared_from_this<Blob> {
   // Constant after start().
   const std::shared_ptr<StoreContext> context_;  // shared by the store and all its blobs
   const std::shared_ptr<BlobAccount> account_;   // shared with the store's entry
-  const content::PieceTable table_;
+  const content::Digest digest_;
+  const content::BlobLayout layout_;
+  const std::optional<content::PieceTable> table_;
+  const std::unique_ptr<LearntHashes> hashes_;  // of an unsettled blob
   const std::string directory_;
   const Reservation reservation_;
   const std::optional<InPlaceSource> source_;

@@ -20,7 +20,9 @@ Result<bool> Blob::stored_matches(PieceIndex piece, std::vector<std::byte>& buff
     return fail(n.error().with_context("reading piece " + std::to_string(piece.value()) + " of " +
                                        digest().str()));
   }
-  return *n == range.length && table_.verify_piece(piece, buffer);
+  if (*n != range.length) return false;
+  if (table_) return table_->verify_piece(piece, buffer);
+  return hashes_->hash(piece) == content::piece_hash(layout(), piece, buffer);
 }
 
 Result<bool> Blob::adopt_stored(PieceIndex piece, std::vector<std::byte>& buffer,

@@ -17,17 +17,23 @@ using content::PieceRange;
 using content::PieceSet;
 
 Blob::Blob(std::shared_ptr<StoreContext> context, std::shared_ptr<BlobAccount> account,
-           content::PieceTable table, const BlobMeta& meta, std::string directory)
+           std::optional<content::PieceTable> table, std::unique_ptr<LearntHashes> hashes,
+           const BlobMeta& meta, std::string directory)
     : context_(std::move(context)),
       account_(std::move(account)),
+      digest_(meta.digest),
+      layout_(meta.size),
       table_(std::move(table)),
+      hashes_(std::move(hashes)),
       directory_(std::move(directory)),
       reservation_(meta.reservation),
       source_(meta.in_place),
-      synced_(table_.layout().piece_count()),
-      charged_(table_.layout().piece_count()),
-      owed_(table_.layout().piece_count()),
-      unchecked_(table_.layout().piece_count()) {}
+      synced_(layout_.piece_count()),
+      charged_(layout_.piece_count()),
+      owed_(layout_.piece_count()),
+      unchecked_(layout_.piece_count()) {
+  SHOAL_CHECK(table_.has_value() != (hashes_ != nullptr), "a table or hashes");
+}
 
 Blob::~Blob() {
   context_->budget.written(bytes_in(owed_));
@@ -53,7 +59,14 @@ Status Blob::start(const PieceSet& trusted) {
       return fail(Errc::kUnavailable, source_->path + " changed since it was published in place");
     }
   }
-  const PieceSet ready = source_ ? PieceSet::full(count) : trusted;
+  PieceSet ready = source_ ? PieceSet::full(count) : trusted;
+  if (hashes_) {
+    // Without its hash nobody can be told what a piece is.
+    ready &= hashes_->known();
+    for (PieceIndex piece : layout().all_pieces()) {
+      if (ready.test(piece)) (void)hashes_->bind(piece, *hashes_->hash(piece));
+    }
+  }
   synced_ = ready;
   synced_count_ = ready.count();
   bool reserved = true;
@@ -202,7 +215,9 @@ Status Blob::sync() {
     SHOAL_TRY(retain(synced_));
     return fail(error);
   }
-  if (auto written = write_record(ready); !written) {
+  auto written = hashes_ ? hashes_->sync() : Status{};
+  if (written) written = write_record(ready);
+  if (!written) {
     return fail(written.error().with_context("recording the synced pieces of " + digest().str()));
   }
   synced_ = ready;
@@ -247,8 +262,19 @@ Status Blob::retain(const PieceSet& allowed) {
       return started;
     }
   }
+  unbind_missing(layout().all_pieces());
   if (context_->listener != nullptr) context_->listener->pieces_lost(digest(), lost);
   return {};
+}
+
+content::PieceSet Blob::freeze(const content::PieceTable& table) {
+  mark_removed();
+  std::lock_guard lock(sync_mutex_);
+  PieceSet good = synced_;
+  for (PieceIndex piece : layout().all_pieces()) {
+    if (good.test(piece) && hashes_->hash(piece) != table.hash(piece)) good.reset(piece);
+  }
+  return good;
 }
 
 void Blob::mark_removed() {

@@ -23,10 +23,11 @@ Result<ImportReport> BlobStore::import(const content::PieceTable& table, int sou
                                     std::to_string(table.layout().size()));
   }
   Order order;
+  order.table = &table;
   order.meta.pins = options.pins;
   order.meta.annotations = options.annotations;
   order.reflink_source = source;
-  auto made = make(table, std::move(order));
+  auto made = make(std::move(order));
   if (!made) return fail(made.error());
   auto filled = fill_from(*made->blob, source, made->reflinked, options);
   if (!filled) {
@@ -94,10 +95,11 @@ Result<std::shared_ptr<Blob>> BlobStore::add_in_place(
     return fail(Errc::kConflict, source.path + " changed since it was hashed");
   }
   Order order;
+  order.table = &table;
   order.meta.pins = std::move(pins);
   order.meta.annotations = std::move(annotations);
   order.meta.in_place = source;
-  auto made = make(table, std::move(order));
+  auto made = make(std::move(order));
   if (!made) return fail(made.error());
   return made->blob;
 }

@@ -17,10 +17,12 @@ Error bad(const std::string& what) { return Error(Errc::kCorrupt, "meta.json: " 
 // Error.
 BlobMeta parse(const json& root) {
   BlobMeta meta;
-  auto digest = content::Digest::parse(root.at("digest").get<std::string>());
+  auto digest = content::Digest::parse_name(root.at("digest").get<std::string>());
   if (!digest) throw std::invalid_argument(digest.error().message());
   meta.digest = *digest;
   meta.size = root.at("size").get<std::uint64_t>();
+  meta.settled = root.value("settled", true);
+  if (meta.settled && digest->is_ingest()) throw std::invalid_argument("settled without a digest");
   const auto reservation = root.at("reservation").get<std::string>();
   if (reservation != "full" && reservation != "sparse") {
     throw std::invalid_argument("unknown reservation");
@@ -48,6 +50,7 @@ Result<std::string> encode_meta(const BlobMeta& meta) {
                {"reservation", meta.reservation == Reservation::kFull ? "full" : "sparse"},
                {"pins", meta.pins},
                {"annotations", meta.annotations}};
+  if (!meta.settled) root["settled"] = false;
   if (meta.in_place) {
     root["in_place"] = {{"path", meta.in_place->path},
                         {"size", meta.in_place->size},

@@ -31,6 +31,8 @@ enum class Reservation {
 struct BlobMeta {
   content::Digest digest;
   std::uint64_t size = 0;
+  // Its piece table is known, and so its digest. Until then `digest` may be an ingest name.
+  bool settled = true;
   Reservation reservation = Reservation::kFull;
   // Names of those who want it kept ("model:tag", a user's pin). Pinned while there is one.
   std::set<std::string> pins;

@@ -139,7 +139,7 @@ Result<std::unique_ptr<BlobStore>> BlobStore::open(StoreConfig config, FileSyste
   auto runtime_lock = take_lock(fs, runtime);
   if (!runtime_lock) return fail(runtime_lock.error());
   SHOAL_TRY(check_format(fs, directory));
-  for (const char* name : {"/blobs", "/blobs/sha256", "/tmp"}) {
+  for (const char* name : {"/blobs", "/blobs/sha256", "/blobs/unsettled", "/tmp"}) {
     SHOAL_TRY(ensure_directory(fs, directory + name));
   }
   SHOAL_TRY(ensure_directory(fs, runtime + "/ready"));
@@ -173,7 +173,14 @@ Status BlobStore::load() {
   for (const std::string& name : *leftovers) {
     SHOAL_TRY(remove_all(fs, context_->temporary_directory() + "/" + name));
   }
-  const std::string root = context_->store_directory + "/blobs/sha256";
+  // Settled ones last: one whose settling was cut short comes to them.
+  SHOAL_TRY(load_root(false));
+  return load_root(true);
+}
+
+Status BlobStore::load_root(bool settled) {
+  FileSystem& fs = context_->fs;
+  const std::string root = context_->blob_root(settled);
   auto shards = fs.list(root);
   if (!shards) return fail(shards.error());
   // A process that was killed may have left names that are not on the disk yet. What we find is
@@ -185,7 +192,7 @@ Status BlobStore::load() {
     if (!blobs) return fail(blobs.error());
     for (const std::string& hex : *blobs) {
       if (hex.substr(0, 2) == shard && content::Digest::from_hex(hex)) {
-        load_blob(hex);
+        load_blob(hex, settled);
       } else {
         log::warn("unknown directory in the store", {{"err", root + "/" + shard + "/" + hex}});
       }
@@ -194,12 +201,13 @@ Status BlobStore::load() {
   return {};
 }
 
-void BlobStore::load_blob(const std::string& hex) {
-  auto entry = read_entry(hex);
+void BlobStore::load_blob(const std::string& hex, bool settled) {
+  auto entry = read_entry(hex, settled);
+  if (entry && !*entry) return;
   if (!entry) {
     const Errc code = entry.error().code();
     if (code == Errc::kCorrupt || code == Errc::kNotFound) {
-      discard(hex, entry.error().str());
+      discard(hex, settled, entry.error().str());
     } else {
       log::error("blob cannot be read, left alone", {{"blob", hex}, {"err", entry.error()}});
     }
@@ -210,17 +218,23 @@ void BlobStore::load_blob(const std::string& hex) {
   entries_.emplace(digest, *std::move(entry));
 }
 
-Result<std::unique_ptr<BlobStore::Entry>> BlobStore::read_entry(const std::string& hex) {
+// Null if the directory is another's by now.
+Result<std::unique_ptr<BlobStore::Entry>> BlobStore::read_entry(const std::string& hex,
+                                                                bool settled) {
   FileSystem& fs = context_->fs;
-  const std::string directory = context_->blob_directory(hex);
+  const std::string directory = context_->blob_directory(hex, settled);
   auto entry = std::make_unique<Entry>();
   entry->account = std::make_shared<BlobAccount>();
   BlobAccount& account = *entry->account;
 
   auto text = read_file(fs, directory + "/meta.json", kMaxMetaSize);
   auto meta = text ? decode_meta(as_text(*text)) : Result<BlobMeta>(fail(text.error()));
+  if (meta && meta->settled && !settled) {
+    SHOAL_TRY(finish_settling(*meta, directory));
+    return std::unique_ptr<Entry>();
+  }
   if (meta && meta->digest.hex() != hex) meta = fail(Errc::kCorrupt, "meta.json of another blob");
-  if (!meta && meta.error().code() == Errc::kCorrupt) {
+  if (!meta && settled && meta.error().code() == Errc::kCorrupt) {
     // Pins and annotations are lost; the table still says what the bytes are.
     log::error("meta.json is damaged, pins are lost", {{"blob", hex}, {"err", meta.error()}});
     meta = meta_from_table(fs, directory, hex);
@@ -233,6 +247,9 @@ Result<std::unique_ptr<BlobStore::Entry>> BlobStore::read_entry(const std::strin
     entry->noted_use_ns = st->mtime_ns;
   }
   const content::BlobLayout layout = entry->layout();
+  if (entry->meta.settled != settled || (!settled && layout.empty())) {
+    return fail(Errc::kCorrupt, "meta.json says that it belongs elsewhere");
+  }
   if (entry->meta.in_place) {
     account.durable = true;
     account.have_count = layout.piece_count();
@@ -243,7 +260,7 @@ Result<std::unique_ptr<BlobStore::Entry>> BlobStore::read_entry(const std::strin
   auto record = read_file(fs, directory + "/synced", kMaxSyncedSize);
   auto synced = record ? decode_synced(entry->meta.digest, layout, *record)
                        : Result<content::PieceSet>(fail(record.error()));
-  if (layout.empty() || (synced && synced->all() && data->size == layout.size())) {
+  if (layout.empty() || (settled && synced && synced->all() && data->size == layout.size())) {
     account.durable = true;
     account.have_count = layout.piece_count();
     account.used = layout.size();
@@ -259,12 +276,21 @@ Result<std::unique_ptr<BlobStore::Entry>> BlobStore::read_entry(const std::strin
 
 Result<std::shared_ptr<Blob>> BlobStore::open_blob(Entry& entry) {
   FileSystem& fs = context_->fs;
-  const std::string directory = context_->blob_directory(entry.meta.digest.hex());
-  auto mapped = map_file(fs, directory + "/table", content::kMaxPieceTableSize);
-  if (!mapped) return fail(mapped.error());
-  auto table = content::PieceTable::parse_in_place(mapped->second, mapped->first);
-  if (!table) return fail(table.error());
-  SHOAL_TRY(table->expect(entry.meta.digest, entry.meta.size, std::nullopt));
+  const std::string directory = context_->blob_directory(entry.meta);
+  std::optional<content::PieceTable> table;
+  std::unique_ptr<LearntHashes> hashes;
+  if (entry.meta.settled) {
+    auto mapped = map_file(fs, directory + "/table", content::kMaxPieceTableSize);
+    if (!mapped) return fail(mapped.error());
+    auto parsed = content::PieceTable::parse_in_place(mapped->second, mapped->first);
+    if (!parsed) return fail(parsed.error());
+    SHOAL_TRY(parsed->expect(entry.meta.digest, entry.meta.size, std::nullopt));
+    table = *std::move(parsed);
+  } else {
+    auto learnt = LearntHashes::open(fs, directory + "/hashes", entry.layout());
+    if (!learnt) return fail(learnt.error());
+    hashes = *std::move(learnt);
+  }
 
   const std::uint32_t pieces = entry.layout().piece_count();
   content::PieceSet trusted(pieces);
@@ -283,18 +309,18 @@ Result<std::shared_ptr<Blob>> BlobStore::open_blob(Entry& entry) {
       }
     }
   }
-  std::shared_ptr<Blob> blob(
-      new Blob(context_, entry.account, *std::move(table), entry.meta, directory));
+  std::shared_ptr<Blob> blob(new Blob(context_, entry.account, std::move(table), std::move(hashes),
+                                      entry.meta, directory));
   SHOAL_TRY(blob->start(trusted));
   entry.blob = blob;
   return blob;
 }
 
-void BlobStore::discard(const std::string& hex, const std::string& why) {
+void BlobStore::discard(const std::string& hex, bool settled, const std::string& why) {
   log::error("blob is unusable and removed", {{"blob", hex}, {"err", why}});
   FileSystem& fs = context_->fs;
   const std::string doomed = context_->temporary_directory() + "/" + hex + "-" + random_hex(4);
-  auto gone = fs.rename(context_->blob_directory(hex), doomed);
+  auto gone = fs.rename(context_->blob_directory(hex, settled), doomed);
   if (gone) gone = remove_all(fs, doomed);
   if (!gone) log::error("removing it failed", {{"blob", hex}, {"err", gone.error()}});
 }

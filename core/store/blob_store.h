@@ -49,8 +49,9 @@ struct BlobInfo {
   std::uint64_t used = 0;  // bytes counted against the store's capacity
   std::uint32_t piece_count = 0;
   std::uint32_t have_count = 0;
-  bool complete = false;
-  bool failed = false;  // withdrawn, or its in-place source is gone or changed
+  bool settled = true;    // see Blob::settled()
+  bool complete = false;  // settled, and all of it is here
+  bool failed = false;    // withdrawn, or its in-place source is gone or changed
   bool in_place = false;
   int open_readers = 0;
   std::int64_t last_used_ns = 0;
@@ -123,6 +124,21 @@ class BlobStore {
   Result<std::shared_ptr<Blob>> create(const content::PieceTable& table, Reservation reservation,
                                        std::set<std::string> pins = {},
                                        std::map<std::string, std::string> annotations = {});
+
+  // The same for a blob whose piece table is not known yet; `name` may be an ingest name. One of
+  // that name that is there already, settled or not, is returned. `size` is not 0 (checked).
+  // Errors: as create(); conflict when it has another size.
+  Result<std::shared_ptr<Blob>> create_unsettled(const content::Digest& name, std::uint64_t size,
+                                                 Reservation reservation);
+
+  // The blob that went by `name` is that of the table: it goes by its digest from now on, with
+  // those of its pieces that are what the table says, and can be read. Old pointers to it behave as
+  // to a removed blob. If the store has the table's blob already, that is returned, and what went
+  // by the name is gone. Again: returns the settled blob. Survives a power cut on return. Blocks.
+  // Errors: not_found (neither); invalid when the sizes differ; conflict while one of them is being
+  // made or removed; internal when the disk failed, no_space: nothing is lost, try again.
+  Result<std::shared_ptr<Blob>> settle(const content::Digest& name,
+                                       const content::PieceTable& table);
 
   // Errors: not_found; unavailable when it is an in-place blob whose source is gone or changed;
   // conflict while it is being made.
@@ -197,7 +213,8 @@ class BlobStore {
   // What create(), import() and add_in_place() ask of creation.
   struct Order {
     BlobMeta meta;
-    int reflink_source = -1;  // share blocks with this file if possible
+    const content::PieceTable* table = nullptr;  // null: of an unsettled blob
+    int reflink_source = -1;                     // share blocks with this file if possible
   };
   struct Made {
     std::shared_ptr<Blob> blob;
@@ -209,18 +226,20 @@ class BlobStore {
             UniqueFd runtime_lock);
 
   Status load();
-  void load_blob(const std::string& hex);
-  Result<std::unique_ptr<Entry>> read_entry(const std::string& hex);
-  void discard(const std::string& hex, const std::string& why);
+  Status load_root(bool settled);
+  void load_blob(const std::string& hex, bool settled);
+  Result<std::unique_ptr<Entry>> read_entry(const std::string& hex, bool settled);
+  Status finish_settling(const BlobMeta& meta, const std::string& directory);
+  void discard(const std::string& hex, bool settled, const std::string& why);
   Result<std::shared_ptr<Blob>> open_blob(Entry& entry);
   Result<Entry*> lookup(const content::Digest& digest) const;
-  Result<Made> make(const content::PieceTable& table, Order order);
-  Result<std::shared_ptr<Blob>> existing(const content::PieceTable& table, const BlobMeta& wanted);
-  bool reserve_name(const BlobMeta& meta, const std::shared_ptr<BlobAccount>& account);
-  Result<Made> build(const content::PieceTable& table, const Order& order,
-                     const std::shared_ptr<BlobAccount>& account);
-  Status fill_directory(const content::PieceTable& table, const Order& order,
-                        const std::string& directory, bool& reflinked);
+  Result<Made> make(Order order);
+  Result<std::shared_ptr<Blob>> existing(const Order& order);
+  Result<Made> build(const Order& order, const std::shared_ptr<BlobAccount>& account);
+  Status fill_directory(const Order& order, const std::string& directory, bool& reflinked);
+  Result<std::shared_ptr<Blob>> settled_already(const content::Digest& name,
+                                                const content::PieceTable& table);
+  Status turn_settled(Entry& entry, Blob& blob, const content::PieceTable& table);
   Status fill_from(Blob& blob, int source, bool reflinked, const ImportOptions& options);
   Status write_meta(const BlobMeta& meta, const std::string& directory);
   Status change_meta(const content::Digest& digest, const std::function<void(BlobMeta&)>& change);

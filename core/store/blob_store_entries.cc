@@ -56,7 +56,8 @@ BlobInfo BlobStore::describe(const Entry& entry) const {
   info.piece_count = entry.layout().piece_count();
   info.failed = account.failed;
   info.have_count = info.failed ? 0 : account.have_count.load();
-  info.complete = !info.failed && info.have_count == info.piece_count;
+  info.settled = entry.meta.settled;
+  info.complete = info.settled && !info.failed && info.have_count == info.piece_count;
   info.in_place = entry.meta.in_place.has_value();
   info.open_readers = account.open_readers;
   info.last_used_ns = account.last_used_ns;
@@ -101,26 +102,47 @@ Result<std::shared_ptr<Blob>> BlobStore::create(const content::PieceTable& table
                                                 Reservation reservation, std::set<std::string> pins,
                                                 std::map<std::string, std::string> annotations) {
   Order order;
+  order.table = &table;
   order.meta.reservation = reservation;
   order.meta.pins = std::move(pins);
   order.meta.annotations = std::move(annotations);
-  auto made = make(table, std::move(order));
+  auto made = make(std::move(order));
   if (!made) return fail(made.error());
   return made->blob;
 }
 
-Result<std::shared_ptr<Blob>> BlobStore::existing(const content::PieceTable& table,
-                                                  const BlobMeta& wanted) {
-  auto blob = find(table.digest());
+Result<std::shared_ptr<Blob>> BlobStore::create_unsettled(const content::Digest& name,
+                                                          std::uint64_t size,
+                                                          Reservation reservation) {
+  SHOAL_CHECK(size != 0, "an empty blob is settled by definition");
+  SHOAL_TRY(content::BlobLayout::of_size(size));
+  Order order;
+  order.meta.digest = name;
+  order.meta.size = size;
+  order.meta.settled = false;
+  order.meta.reservation = reservation;
+  auto made = make(std::move(order));
+  if (!made) return fail(made.error());
+  return made->blob;
+}
+
+Result<std::shared_ptr<Blob>> BlobStore::existing(const Order& order) {
+  const BlobMeta& wanted = order.meta;
+  auto blob = find(wanted.digest);
   if (!blob) return fail(blob.error());
-  if (auto same =
-          (*blob)->table().expect(table.digest(), table.layout().size(), table.pieces_root());
-      !same) {
-    return fail(Errc::kConflict, "the store holds " + table.digest().str() +
-                                     " with another piece table: " + same.error().message());
+  if ((*blob)->layout().size() != wanted.size) {
+    return fail(Errc::kConflict, "the store holds " + wanted.digest.str() + " with another size");
+  }
+  if (order.table != nullptr && !(*blob)->settled()) return settle(wanted.digest, *order.table);
+  if (order.table != nullptr) {
+    auto same = (*blob)->table().expect(wanted.digest, wanted.size, order.table->pieces_root());
+    if (!same) {
+      return fail(Errc::kConflict, "the store holds " + wanted.digest.str() +
+                                       " with another piece table: " + same.error().message());
+    }
   }
   if (!wanted.pins.empty() || !wanted.annotations.empty()) {
-    SHOAL_TRY(change_meta(table.digest(), [&](BlobMeta& meta) {
+    SHOAL_TRY(change_meta(wanted.digest, [&](BlobMeta& meta) {
       meta.pins.insert(wanted.pins.begin(), wanted.pins.end());
       for (const auto& [key, value] : wanted.annotations) meta.annotations[key] = value;
     }));
@@ -128,23 +150,12 @@ Result<std::shared_ptr<Blob>> BlobStore::existing(const content::PieceTable& tab
   return blob;
 }
 
-// False when the name is taken (or the store closed, which existing() then reports).
-bool BlobStore::reserve_name(const BlobMeta& meta, const std::shared_ptr<BlobAccount>& account) {
-  std::lock_guard lock(mutex_);
-  if (closed_) return false;
-  auto [place, inserted] = entries_.try_emplace(meta.digest);
-  if (!inserted) return false;
-  place->second = std::make_unique<Entry>();
-  place->second->meta = meta;
-  place->second->account = account;
-  place->second->busy = true;
-  return true;
-}
-
-Result<BlobStore::Made> BlobStore::make(const content::PieceTable& table, Order order) {
-  const content::Digest digest = table.digest();
-  order.meta.digest = digest;
-  order.meta.size = table.layout().size();
+Result<BlobStore::Made> BlobStore::make(Order order) {
+  if (order.table != nullptr) {
+    order.meta.digest = order.table->digest();
+    order.meta.size = order.table->layout().size();
+  }
+  const content::Digest digest = order.meta.digest;
   SHOAL_TRY(encode_meta(order.meta));  // before anything is made for it
 
   auto account = std::make_shared<BlobAccount>();
@@ -171,13 +182,13 @@ Result<BlobStore::Made> BlobStore::make(const content::PieceTable& table, Order 
       SHOAL_TRY(remove_if(digest, RemoveWhen::kAlways));
       continue;
     }
-    auto blob = existing(table, order.meta);
+    auto blob = existing(order);
     if (blob) return Made{.blob = *blob, .existed = true};
     // A source found lost only now: once more around.
     if (blob.error().code() != Errc::kUnavailable) return fail(blob.error());
   }
 
-  auto made = build(table, order, account);
+  auto made = build(order, account);
   std::lock_guard lock(mutex_);
   auto place = entries_.find(digest);
   SHOAL_CHECK(place != entries_.end() && place->second->busy, "the name is held for this blob");
@@ -194,10 +205,11 @@ Result<BlobStore::Made> BlobStore::make(const content::PieceTable& table, Order 
   return made;
 }
 
-Result<BlobStore::Made> BlobStore::build(const content::PieceTable& table, const Order& order,
+Result<BlobStore::Made> BlobStore::build(const Order& order,
                                          const std::shared_ptr<BlobAccount>& account) {
   FileSystem& fs = context_->fs;
-  const std::string hex = table.digest().hex();
+  const std::string hex = order.meta.digest.hex();
+  const std::string place = context_->blob_directory(order.meta);
   const std::string fresh = context_->temporary_directory() + "/" + hex + "-" + random_hex(4);
   const bool own_bytes = !order.meta.in_place;
   const std::uint64_t charged =
@@ -209,16 +221,16 @@ Result<BlobStore::Made> BlobStore::build(const content::PieceTable& table, const
   Made made;
   // Everything is made in tmp/ and gets its place by one rename: there it is whole or not at all.
   auto fill = [&]() -> Status {
-    SHOAL_TRY(fill_directory(table, order, fresh, made.reflinked));
+    SHOAL_TRY(fill_directory(order, fresh, made.reflinked));
     std::lock_guard changes(change_mutex_);
-    const std::string shard = context_->shard_directory(hex);
+    const std::string shard = context_->shard_directory(hex, order.meta.settled);
     SHOAL_TRY(ensure_directory(fs, shard));
-    SHOAL_TRY(fs.sync_directory(context_->store_directory + "/blobs/sha256"));
-    SHOAL_TRY(fs.rename(fresh, context_->blob_directory(hex)));
+    SHOAL_TRY(fs.sync_directory(context_->blob_root(order.meta.settled)));
+    SHOAL_TRY(fs.rename(fresh, place));
     auto named = fs.sync_directory(shard);
     if (!named) {
       // Back out of sight: the caller is told that there is no such blob.
-      (void)fs.rename(context_->blob_directory(hex), fresh).has_value();
+      (void)fs.rename(place, fresh).has_value();
     }
     return named;
   };
@@ -231,7 +243,7 @@ Result<BlobStore::Made> BlobStore::build(const content::PieceTable& table, const
   auto filled = fill();
   Result<std::shared_ptr<Blob>> blob = filled ? open() : fail(filled.error());
   if (!blob) {
-    if (filled) (void)fs.rename(context_->blob_directory(hex), fresh).has_value();
+    if (filled) (void)fs.rename(place, fresh).has_value();
     (void)remove_all(fs, fresh).has_value();
     context_->budget.release_unwritten(charged);
     return fail(blob.error());
@@ -241,8 +253,8 @@ Result<BlobStore::Made> BlobStore::build(const content::PieceTable& table, const
   return made;
 }
 
-Status BlobStore::fill_directory(const content::PieceTable& table, const Order& order,
-                                 const std::string& directory, bool& reflinked) {
+Status BlobStore::fill_directory(const Order& order, const std::string& directory,
+                                 bool& reflinked) {
   FileSystem& fs = context_->fs;
   SHOAL_TRY(fs.make_directory(directory));
   if (!order.meta.in_place) {
@@ -262,7 +274,12 @@ Status BlobStore::fill_directory(const content::PieceTable& table, const Order& 
       }
     }
   }
-  SHOAL_TRY(replace_file(fs, directory + "/table", table.serialise()));
+  if (order.table != nullptr) {
+    SHOAL_TRY(replace_file(fs, directory + "/table", order.table->serialise()));
+  } else {
+    SHOAL_TRY(
+        LearntHashes::create(fs, directory + "/hashes", content::BlobLayout(order.meta.size)));
+  }
   SHOAL_TRY(write_meta(order.meta, directory));
   return fs.sync_directory(directory);
 }
@@ -286,7 +303,7 @@ Status BlobStore::change_meta(const content::Digest& digest,
     change(meta);
     if (meta == (*entry)->meta) return {};
   }
-  const std::string directory = context_->blob_directory(digest.hex());
+  const std::string directory = context_->blob_directory(meta);
   SHOAL_TRY(write_meta(meta, directory));
   SHOAL_TRY(context_->fs.sync_directory(directory));
   std::lock_guard lock(mutex_);
@@ -324,11 +341,13 @@ Status BlobStore::remove_if(const content::Digest& digest, RemoveWhen when) {
   std::lock_guard changes(change_mutex_);
   Entry* entry = nullptr;
   std::shared_ptr<Blob> blob;
+  std::string directory;
   {
     std::lock_guard lock(mutex_);
     auto found = lookup(digest);
     if (!found) return fail(found.error());
     entry = *found;
+    directory = context_->blob_directory(entry->meta);
     if (when != RemoveWhen::kAlways && !entry->meta.pins.empty()) {
       std::string names;
       for (const std::string& pin : entry->meta.pins) names += (names.empty() ? "" : ", ") + pin;
@@ -342,7 +361,7 @@ Status BlobStore::remove_if(const content::Digest& digest, RemoveWhen when) {
   }
   const std::string doomed =
       context_->temporary_directory() + "/" + digest.hex() + "-" + random_hex(4);
-  if (auto moved = fs.rename(context_->blob_directory(digest.hex()), doomed); !moved) {
+  if (auto moved = fs.rename(directory, doomed); !moved) {
     std::lock_guard lock(mutex_);
     entry->busy = false;
     return fail(moved.error().with_context("removing " + digest.str()));

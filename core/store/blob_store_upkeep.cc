@@ -104,19 +104,19 @@ MaintainReport BlobStore::maintain() {
 
 void BlobStore::note_use(std::int64_t at_least_newer_ns) {
   std::lock_guard changes(change_mutex_);
-  std::vector<std::pair<std::string, std::int64_t>> notes;
+  std::vector<std::pair<std::string, std::int64_t>> notes;  // directory, time
   {
     std::lock_guard lock(mutex_);
     for (const auto& [digest, entry] : entries_) {
       const std::int64_t used = entry->account->last_used_ns;
       if (entry->busy || used <= entry->noted_use_ns + at_least_newer_ns) continue;
       entry->noted_use_ns = used;
-      notes.emplace_back(digest.hex(), used);
+      notes.emplace_back(context_->blob_directory(entry->meta), used);
     }
   }
-  for (const auto& [hex, used] : notes) {
+  for (const auto& [directory, used] : notes) {
     // Lost on failure: then the blob counts as used when it was noted last.
-    (void)context_->fs.set_mtime(context_->blob_directory(hex) + "/meta.json", used).has_value();
+    (void)context_->fs.set_mtime(directory + "/meta.json", used).has_value();
   }
 }
 

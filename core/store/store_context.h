@@ -8,6 +8,7 @@
 #include <string>
 
 #include "core/store/blob.h"
+#include "core/store/blob_meta.h"
 #include "core/store/file_system.h"
 #include "core/store/space_budget.h"
 #include "core/store/writeback.h"
@@ -27,11 +28,17 @@ struct StoreContext {
         writeback(file_system, max_dirty) {}
 
   // docs/formats/store.md, "Layout"
-  std::string blob_directory(const std::string& hex) const {
-    return shard_directory(hex) + "/" + hex;
+  std::string blob_root(bool settled) const {
+    return store_directory + (settled ? "/blobs/sha256" : "/blobs/unsettled");
   }
-  std::string shard_directory(const std::string& hex) const {
-    return store_directory + "/blobs/sha256/" + hex.substr(0, 2);
+  std::string shard_directory(const std::string& hex, bool settled) const {
+    return blob_root(settled) + "/" + hex.substr(0, 2);
+  }
+  std::string blob_directory(const std::string& hex, bool settled) const {
+    return shard_directory(hex, settled) + "/" + hex;
+  }
+  std::string blob_directory(const BlobMeta& meta) const {
+    return blob_directory(meta.digest.hex(), meta.settled);
   }
   std::string temporary_directory() const { return store_directory + "/tmp"; }
   // A name of its own for each inode of a ready map.

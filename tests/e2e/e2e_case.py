@@ -10,10 +10,10 @@ import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "scripts"))
-from benchlib import Nginx, Supervisor, free_ports, wait_until  # noqa: E402
+from benchlib import BenchFailure, Nginx, Supervisor, free_ports, wait_until  # noqa: E402
 from benchlib.fleet import Certificates, Fleet  # noqa: E402
 
-__all__ = ["Certificates", "Fleet", "FleetCase", "Nginx", "abandoned_connections",
+__all__ = ["BenchFailure", "Certificates", "Fleet", "FleetCase", "Nginx", "abandoned_connections",
            "descriptor_counts", "free_ports", "same", "wait_until", "write_model"]
 
 _CLOSE_WAIT = "08"  # in /proc/net/tcp: the other side has closed, we have not

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/api/message.h"
+#include "core/api/paths.h"
 
 namespace shoal::fakes {
 
@@ -34,6 +35,11 @@ FakeTracker::FakeTracker(Executor executor, std::uint16_t port)
   route("POST", "heartbeat", Call::kHeartbeat);
   route("GET", "events", Call::kEvents);
   route("POST", "leases", Call::kLeases);
+  for (auto [method, call] : {std::pair("PUT", Call::kPutIngest), {"GET", Call::kGetIngest}}) {
+    server_->route(method, std::string(api::paths::kIngests) + "/{digest}",
+                   [this, call = call](http::Request r) { return handle(call, std::move(r)); });
+  }
+  server_->route("GET", api::paths::kIngests, [this](http::Request) { return list_ingests(); });
 }
 
 Status FakeTracker::start() { return server_->start(); }
@@ -77,6 +83,12 @@ void FakeTracker::order(api::EventsResponse::Orders orders) {
 void FakeTracker::introduce(std::vector<api::Neighbour> neighbours) {
   neighbours_ = std::move(neighbours);
   neighbours_version_ = ++version_;
+  news_.notify_all();
+}
+
+void FakeTracker::set_ingest(api::IngestStatus status) {
+  status.version = ++version_;
+  ingests[status.manifest] = std::move(status);
   news_.notify_all();
 }
 
@@ -124,6 +136,10 @@ Task<http::Response> FakeTracker::answer(Call call, const http::Request* request
       co_return co_await poll(request);
     case Call::kLeases:
       co_return lease(*request);
+    case Call::kPutIngest:
+      co_return put_ingest(*request);
+    case Call::kGetIngest:
+      co_return co_await get_ingest(request);
   }
   co_return http::Response::empty(500);
 }
@@ -199,6 +215,65 @@ http::Response FakeTracker::lease(const http::Request& request) {
     response.answers.push_back({.reason = api::LeaseReason::kGranted, .pieces = ask.candidates});
   }
   return http::Response::json(api::encode(response));
+}
+
+// What of the reference, the publisher and the state can be judged without a catalogue is.
+http::Response FakeTracker::put_ingest(const http::Request& request) {
+  auto manifest = content::Digest::parse(request.param("digest"));
+  if (!manifest) return http::Response::error(manifest.error());
+  auto said = api::decode<api::IngestUpdate>(request.body);
+  if (!said) return http::Response::error(said.error());
+  auto known = ingests.find(*manifest);
+  const bool begins = said->state == api::IngestState::kRunning;
+  if (!begins && known == ingests.end()) {
+    return http::Response::error({Errc::kNotFound, "no such ingest"});
+  }
+  for (auto& [digest, other] : ingests) {
+    const bool concerned = digest == *manifest || (begins && other.reference == said->reference);
+    if (!concerned || other.state != api::IngestState::kRunning) continue;
+    if (other.node != said->node) {
+      return http::Response::error({Errc::kConflict, "node " + other.node + " is publishing it"});
+    }
+    if (digest == *manifest) continue;
+    other.state = api::IngestState::kFailed;
+    other.error = Error(Errc::kConflict, "replaced by a newer publication");
+    other.version = ++version_;
+  }
+  if (known != ingests.end() && known->second.state == said->state) {
+    return http::Response::json(api::encode(known->second));
+  }
+  if (!begins && known->second.state != api::IngestState::kRunning) {
+    return http::Response::error({Errc::kConflict, "it has ended already"});
+  }
+  ingest_updates.emplace_back(*manifest, *said);
+  set_ingest({.reference = said->reference,
+              .manifest = *manifest,
+              .node = said->node,
+              .state = said->state,
+              .settled_as = said->settled_as,
+              .error = said->error});
+  return http::Response::json(api::encode(ingests.at(*manifest)));
+}
+
+Task<http::Response> FakeTracker::get_ingest(const http::Request* request) {
+  auto manifest = content::Digest::parse(request->param("digest"));
+  if (!manifest) co_return http::Response::error(manifest.error());
+  const std::uint64_t since = number(request->query_value("since"));
+  const Deadline deadline = Deadline::after(
+      std::chrono::milliseconds(static_cast<std::int64_t>(number(request->query_value("wait")))));
+  while (ingests.contains(*manifest) && ingests[*manifest].version == since && !stop_.is_set()) {
+    if (!co_await news_.wait(deadline)) break;
+  }
+  if (!ingests.contains(*manifest)) {
+    co_return http::Response::error({Errc::kNotFound, "no such ingest"});
+  }
+  co_return http::Response::json(api::encode(ingests[*manifest]));
+}
+
+Task<http::Response> FakeTracker::list_ingests() {
+  api::IngestList list;
+  for (const auto& [manifest, status] : ingests) list.ingests.push_back(status);
+  co_return http::Response::json(api::encode(list));
 }
 
 }  // namespace shoal::fakes

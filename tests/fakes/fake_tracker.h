@@ -1,6 +1,7 @@
-// A tracker for tests of what talks to one: speaks the node part of docs/formats/tracker-api.md on
-// loopback, remembers what it was told, and misbehaves on demand. It decides nothing: orders,
-// neighbours and lost leases are what the test says.
+// A tracker for tests of what talks to one: speaks the node part and the ingests of
+// docs/formats/tracker-api.md on loopback, remembers what it was told, and misbehaves on demand. It
+// decides nothing: orders, neighbours and lost leases are what the test says, and of ingests it
+// knows no catalogue.
 #pragma once
 
 #include "core/async/task.h"
@@ -13,8 +14,10 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "core/api/ingest.h"
 #include "core/api/lease.h"
 #include "core/api/node.h"
 #include "core/async/deadline.h"
@@ -31,7 +34,7 @@ namespace shoal::fakes {
 class FakeTracker {
  public:
   // The requests it can be told to misbehave at.
-  enum class Call { kRegister, kHeartbeat, kEvents, kLeases };
+  enum class Call { kRegister, kHeartbeat, kEvents, kLeases, kPutIngest, kGetIngest };
 
   struct Fault {
     enum class Kind {
@@ -67,6 +70,8 @@ class FakeTracker {
   // Part of all events from now on.
   void order(api::EventsResponse::Orders orders);
   void introduce(std::vector<api::Neighbour> neighbours);
+  // As if the tracker, or another publisher, had said so; followers are told.
+  void set_ingest(api::IngestStatus status);
 
   // Until `done` holds, looked at after each request and whatever notifies progress(). Errors:
   // timed_out.
@@ -81,8 +86,10 @@ class FakeTracker {
   std::vector<api::HeartbeatRequest> heartbeats;
   std::vector<http::Query> polls;
   std::vector<api::LeaseRequest> lease_requests;
+  std::vector<std::pair<content::Digest, api::IngestUpdate>> ingest_updates;
   // Arrived, applied or not.
   std::map<Call, int> calls;
+  std::map<content::Digest, api::IngestStatus> ingests;
   // The blobs of the node, as heartbeats told. Of pieces it only knows how many were told.
   std::map<content::Digest, api::BlobReport> blobs;
 
@@ -93,6 +100,9 @@ class FakeTracker {
   http::Response beat(const http::Request& request);
   Task<http::Response> poll(const http::Request* request);
   http::Response lease(const http::Request& request);
+  http::Response put_ingest(const http::Request& request);
+  Task<http::Response> get_ingest(const http::Request* request);
+  Task<http::Response> list_ingests();
   Status known(const std::string& agent_epoch) const;
 
   const Executor executor_;

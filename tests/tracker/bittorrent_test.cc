@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/api/ingest.h"
 #include "core/base/metrics.h"
 #include "core/content/torrent.h"
 #include "tests/tracker/service_fixture.h"
@@ -99,6 +100,35 @@ TEST_F(BitTorrentTest, ClientsOfAPublishedModelFindOneAnother) {
               HasSubstr("d8:completei2e10:downloadedi1e10:incompletei0e"));
   announce(hash, 7000, "&left=0&event=stopped");
   EXPECT_THAT(ask("/scrape", "info_hash=" + hash), HasSubstr("d8:completei1e"));
+}
+
+// What is being read has no torrent yet, and does not keep others from theirs.
+TEST_F(BitTorrentTest, AModelThatIsBeingReadIsServedOnceItHasSettled) {
+  const TestModel other = make_test_model("other", {{"a.bin", "other"}});
+  publish(other, "other:1");
+  const TestModel unread = make_unread_model("m", {{"a.bin", std::string(200'000, 'a')}});
+  auto manifest =
+      request("PUT", api::paths::manifest(unread.digest()), std::string(unread.manifest()));
+  manifest.headers.set("Content-Type", "application/vnd.oci.image.manifest.v1+json");
+  EXPECT_EQ(send(std::move(manifest)).status, 204);
+  api::IngestUpdate said{
+      .reference = "m:1", .node = "n1", .epoch = "1", .state = api::IngestState::kRunning};
+  auto say = [&] {
+    return send(request("PUT", api::paths::ingest(unread.digest()), api::encode(said))).status;
+  };
+  EXPECT_EQ(say(), 200);
+  EXPECT_THAT(announce(info_hash(other), 7000), HasSubstr("8:interval"));
+  EXPECT_THAT(announce(info_hash(model_), 7000), StartsWith("d14:failure reason"));
+  publish(model_, "elsewhere:1");
+  EXPECT_EQ(send(request("DELETE", std::string(api::paths::kReferences), "",
+                         api::paths::reference_query("elsewhere:1")))
+                .status,
+            200);
+  EXPECT_THAT(announce(info_hash(model_), 7000), StartsWith("d14:failure reason"));
+  said.state = api::IngestState::kSettled;
+  said.settled_as = model_.digest();
+  EXPECT_EQ(say(), 200);
+  EXPECT_THAT(announce(info_hash(model_), 7000), HasSubstr("8:interval"));
 }
 
 TEST_F(BitTorrentTest, OnlyTorrentsOfTheCatalogueAreServed) {

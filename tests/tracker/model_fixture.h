@@ -75,4 +75,19 @@ inline TestModel make_test_model(const std::string& title, const std::vector<Tes
   return model;
 }
 
+// The same while it is being read: nothing is known but paths and sizes, and where it comes from.
+inline TestModel make_unread_model(const std::string& title, const std::vector<TestFile>& files) {
+  std::vector<content::ModelFile> entries;
+  for (const TestFile& file : files) {
+    auto path = content::RelativePath::parse(file.path);
+    SHOAL_CHECK(path.has_value(), "a bad path");
+    const content::Digest name = content::ingest_name(
+        "http://models.example/" + title + "/" + file.path, "v1", file.bytes.size());
+    entries.push_back({*path, name, file.bytes.size(), std::nullopt, ""});
+  }
+  auto documents = content::make_provisional_model(title, entries);
+  SHOAL_CHECK(documents.has_value(), documents.error().message());
+  return {*std::move(documents), {}};
+}
+
 }  // namespace shoal::tracker

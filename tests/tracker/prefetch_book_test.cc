@@ -265,6 +265,72 @@ TEST_F(PrefetchBookTest, ForgetsWhatEndedADayAgo) {
   EXPECT_EQ(book_.version("p1"), 0u);
 }
 
+TEST_F(PrefetchBookTest, FollowsWhatItIsForToItsFinalManifest) {
+  const content::Digest final = content::digest_of("final");
+  come("n1");
+  come("n2");
+  book_.add(order(all()), 100, {node("n1"), node("n2")}, now_);
+  StoredPrefetch other = order(all());
+  other.id = "p2";
+  other.manifest = content::digest_of("other");
+  book_.add(other, 100, {node("n1")}, now_);
+  report("n1", api::PullState::kRunning, 40);
+  book_.take_changed_nodes();
+  const std::uint64_t before = book_.version("p1");
+  const std::uint64_t others = book_.version("p2");
+  book_.manifest_settled(model_, final, 150);
+  EXPECT_GT(book_.version("p1"), before);
+  EXPECT_EQ(book_.version("p2"), others);
+  EXPECT_THAT(book_.take_changed_nodes(), UnorderedElementsAre("n1", "n2"));
+  EXPECT_EQ(status().manifest, final);
+  EXPECT_EQ(book_.orders("n2", now_).orders.at(0).manifest, final);
+  EXPECT_EQ(status("p2").manifest, other.manifest);
+  EXPECT_EQ(status().nodes[0].bytes_done, 40u);    // what it said stays
+  EXPECT_EQ(status().nodes[1].bytes_total, 150u);  // it has said nothing
+  report("n1", api::PullState::kRunning, 60);      // names the manifest that was
+  EXPECT_EQ(status().nodes[0].bytes_done, 60u);
+  report("n1", api::PullState::kComplete, 150);
+  report("n2", api::PullState::kComplete, 150);
+  EXPECT_EQ(status().state, api::PrefetchState::kComplete);
+  EXPECT_EQ(book_.take_ended().at(0).manifest, final);
+  book_.manifest_settled(final, model_, 1);  // what has ended stays as it is
+  EXPECT_EQ(status().manifest, final);
+}
+
+TEST_F(PrefetchBookTest, FailsWithWhatItIsFor) {
+  book_.add(order(ids({"n1", "n2", "n3", "away"})), 100, {node("n1"), node("n2"), node("n3")},
+            now_);
+  report("n1", api::PullState::kRunning, 40);
+  report("n2", api::PullState::kFailed);
+  StoredPrefetch other = order(all());
+  other.id = "p2";
+  other.manifest = content::digest_of("other");
+  book_.add(other, 100, {node("n1")}, now_);
+  book_.take_changed_nodes();
+  book_.manifest_failed(model_, Error(Errc::kUnavailable, "the publisher is gone"), now_);
+  EXPECT_EQ(status().state, api::PrefetchState::kFailed);
+  EXPECT_EQ(status().totals.failed, 4u);
+  for (const auto& progress : status().nodes) {
+    EXPECT_EQ(progress.state, api::NodePhase::kFailed) << progress.node;
+    // A node's own failure is the one to know of.
+    EXPECT_EQ(progress.error->message(), progress.node == "n2" ? "full" : "the publisher is gone");
+    EXPECT_EQ(progress.waiting_for, "");
+  }
+  EXPECT_EQ(status().nodes[1].bytes_done, 40u);
+  EXPECT_THAT(book_.take_changed_nodes(), UnorderedElementsAre("away", "n1", "n2", "n3"));
+  EXPECT_THAT(orders_of("n1"), ElementsAre("p2"));
+  EXPECT_THAT(book_.orders("n1", now_).cancelled, ElementsAre("p1"));
+  EXPECT_EQ(book_.take_ended().at(0).state, api::PrefetchState::kFailed);
+  EXPECT_EQ(status("p2").state, api::PrefetchState::kRunning);
+}
+
+TEST_F(PrefetchBookTest, ARestoredOrderEndsThoughItsNodesAreNotBack) {
+  book_.restore(order(all()), 100, std::nullopt, now_);
+  book_.manifest_failed(model_, Error(Errc::kUnavailable, "gone"), now_);
+  EXPECT_EQ(status().state, api::PrefetchState::kFailed);
+  EXPECT_EQ(book_.take_ended().size(), 1u);
+}
+
 TEST_F(PrefetchBookTest, TellsEverybodyOfARemovedManifestForAnHour) {
   come("n1");
   come("n2");

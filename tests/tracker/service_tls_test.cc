@@ -4,6 +4,7 @@
 
 #include <fstream>
 
+#include "core/api/ingest.h"
 #include "core/http/certificate.h"
 #include "core/http/tls.h"
 #include "tests/tracker/service_fixture.h"
@@ -71,6 +72,12 @@ TEST_F(ServiceTlsTest, ANodeSpeaksOnlyForItself) {
   content::Digest blob = content::digest_of("x");
   EXPECT_EQ(send(*other, request("PUT", api::paths::statement(blob, "n1"), "signed")).status, 403);
   EXPECT_EQ(send(*other, request("PUT", api::paths::statement(blob, "n2"), "signed")).status, 204);
+  // An ingest's body says whose it is.
+  api::IngestUpdate ingest{.reference = "m:v1", .node = "n1", .epoch = "1"};
+  const std::string path = api::paths::ingest(blob);
+  EXPECT_EQ(send(*other, request("PUT", path, api::encode(ingest))).status, 403);
+  ingest.node = "n2";
+  EXPECT_EQ(send(*other, request("PUT", path, api::encode(ingest))).status, 404);
   EXPECT_EQ(send(*other, request("GET", std::string(api::paths::kNodes))).status, 200);
 }
 

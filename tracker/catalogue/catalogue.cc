@@ -45,6 +45,16 @@ constexpr const char* kWithdrawals =
     " signer TEXT NOT NULL, reporters TEXT NOT NULL, added INTEGER NOT NULL,"
     " PRIMARY KEY (blob, root)) WITHOUT ROWID";
 
+// Nor these. A row goes with its manifest.
+constexpr const char* kIngests[] = {
+    "CREATE TABLE IF NOT EXISTS ingests (manifest BLOB PRIMARY KEY REFERENCES manifests ON DELETE"
+    " CASCADE, name TEXT NOT NULL, tag TEXT NOT NULL, node TEXT NOT NULL, epoch TEXT NOT NULL,"
+    " state INTEGER NOT NULL, settled_as BLOB, error_code TEXT NOT NULL, error TEXT NOT NULL,"
+    " created INTEGER NOT NULL, updated INTEGER NOT NULL) WITHOUT ROWID",
+    // A reference means one thing.
+    "CREATE UNIQUE INDEX IF NOT EXISTS ingests_running ON ingests (name, tag) WHERE state = 0",
+};
+
 std::span<const std::byte> as_bytes(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
 }
@@ -102,6 +112,7 @@ Result<std::unique_ptr<Catalogue>> Catalogue::open(const std::filesystem::path& 
   if (!database) return fail(database.error());
   SHOAL_TRY(check_or_create_schema(**database, file));
   SHOAL_TRY((*database)->run(kWithdrawals));
+  for (const char* sql : kIngests) SHOAL_TRY((*database)->run(sql));
   return std::unique_ptr<Catalogue>(new Catalogue(*std::move(database)));
 }
 

@@ -7,6 +7,11 @@
 #include <utility>
 
 namespace shoal::tracker {
+namespace {
+
+constexpr char kIngestMark = 1;  // before the bytes of an ingest name
+
+}  // namespace
 
 Result<std::unique_ptr<Database>> Database::open(const std::filesystem::path& file) {
   sqlite3* handle = nullptr;
@@ -108,10 +113,20 @@ Query& Query::bind(std::optional<std::int64_t> value) {
 }
 
 Query& Query::bind(const content::Digest& value) {
+  char bytes[1 + sizeof(content::Hash32)];
+  bytes[0] = kIngestMark;
+  std::memcpy(bytes + 1, value.bytes().data(), sizeof(content::Hash32));
+  const int skipped = value.is_ingest() ? 0 : 1;
   if (code_ == SQLITE_OK) {
-    code_ = sqlite3_bind_blob(statement_, ++bound_, value.bytes().data(),
-                              static_cast<int>(value.bytes().size()), SQLITE_TRANSIENT);
+    code_ = sqlite3_bind_blob(statement_, ++bound_, bytes + skipped,
+                              static_cast<int>(sizeof bytes) - skipped, SQLITE_TRANSIENT);
   }
+  return *this;
+}
+
+Query& Query::bind(const std::optional<content::Digest>& value) {
+  if (value) return bind(*value);
+  ++bound_;  // a parameter that is not bound is NULL
   return *this;
 }
 
@@ -159,12 +174,24 @@ std::string Query::text(int column) const {
 
 Result<content::Digest> Query::digest(int column) const {
   content::Hash32 bytes;
-  const void* data = sqlite3_column_blob(statement_, column);
-  if (!data || sqlite3_column_bytes(statement_, column) != static_cast<int>(bytes.size())) {
-    return fail(database_.error(SQLITE_CORRUPT, sql_));
+  const auto* data = static_cast<const char*>(sqlite3_column_blob(statement_, column));
+  const auto size = static_cast<std::size_t>(sqlite3_column_bytes(statement_, column));
+  if (data && size == bytes.size()) {
+    std::memcpy(bytes.data(), data, bytes.size());
+    return content::Digest(bytes);
   }
-  std::memcpy(bytes.data(), data, bytes.size());
-  return content::Digest(bytes);
+  if (data && size == 1 + bytes.size() && *data == kIngestMark) {
+    std::memcpy(bytes.data(), data + 1, bytes.size());
+    return content::Digest::of_ingest(bytes);
+  }
+  return fail(database_.error(SQLITE_CORRUPT, sql_));
+}
+
+Result<std::optional<content::Digest>> Query::optional_digest(int column) const {
+  if (sqlite3_column_type(statement_, column) == SQLITE_NULL) return std::nullopt;
+  Result<content::Digest> value = digest(column);
+  if (!value) return fail(value.error());
+  return *value;
 }
 
 Transaction::Transaction(Database& database)

@@ -68,7 +68,10 @@ class Query {
 
   // The next parameter. Bytes and text stay valid until the Query's end.
   Query& bind(std::int64_t value);
+  // A sha256 digest is its 32 bytes; an ingest name has a byte before them, so that the two never
+  // meet.
   Query& bind(const content::Digest& value);
+  Query& bind(const std::optional<content::Digest>& value);
   Query& bind(std::string_view text);
   Query& bind_bytes(std::string_view bytes);
   Query& bind(std::optional<std::int64_t> value);
@@ -80,8 +83,9 @@ class Query {
   std::int64_t integer(int column) const;
   std::optional<std::int64_t> optional_integer(int column) const;
   std::string text(int column) const;  // also of bytes
-  // Errors: internal (not 32 bytes).
+  // Errors: internal (not what bind() writes).
   Result<content::Digest> digest(int column) const;
+  Result<std::optional<content::Digest>> optional_digest(int column) const;
 
  private:
   Database& database_;

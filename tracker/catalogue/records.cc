@@ -1,4 +1,5 @@
 // References, origins, statements and prefetch orders of the catalogue.
+#include <algorithm>
 #include <span>
 #include <utility>
 
@@ -24,20 +25,19 @@ api::ReferenceRecord record_of(const Query& query, const content::Digest& manife
 
 }  // namespace
 
-Result<Catalogue::Named> Catalogue::put_reference(const content::Reference& reference,
-                                                  const content::Digest& manifest,
-                                                  std::int64_t now_unix_ms) {
+Status Catalogue::set_tag(const content::Reference& reference, const content::Digest& manifest,
+                          std::int64_t now_unix_ms) {
   if (!reference.tag()) return fail(Errc::kInvalid, kByTag);
-  Transaction transaction(*database_);
-  SHOAL_TRY(transaction.begun());
-  {
-    Query known(*database_, "SELECT 1 FROM manifests WHERE digest = ?1");
-    Result<bool> row = known.bind(manifest).next();
-    if (!row) return fail(row.error());
-    if (!*row) {
-      return fail(Errc::kNotFound, "no manifest " + manifest.str() +
-                                       " in the catalogue: put it there before its reference");
-    }
+  Result<bool> provisional = is_provisional(manifest);
+  if (!provisional) {
+    if (provisional.error().code() != Errc::kNotFound) return fail(provisional.error());
+    return fail(Errc::kNotFound, "no manifest " + manifest.str() +
+                                     " in the catalogue: put it there before its reference");
+  }
+  if (*provisional) {
+    return fail(Errc::kInvalid, "manifest " + manifest.str() +
+                                    " is provisional: a reference means it only through its "
+                                    "ingest, while its publisher reads the model");
   }
   Query put(*database_,
             "INSERT INTO tags (name, tag, manifest, created, updated) VALUES (?1, ?2, ?3, ?4, ?4)"
@@ -45,12 +45,26 @@ Result<Catalogue::Named> Catalogue::put_reference(const content::Reference& refe
   put.bind(reference.name()).bind(*reference.tag()).bind(manifest).bind(now_unix_ms);
   SHOAL_TRY(put.run());
   Query mark(*database_, "UPDATE manifests SET unreferenced_since = NULL WHERE digest = ?1");
-  SHOAL_TRY(mark.bind(manifest).run());
-  // The tag may have been the last one of the manifest it named before.
+  return mark.bind(manifest).run();
+}
+
+Result<std::vector<content::Digest>> Catalogue::mark_orphans(std::int64_t now_unix_ms) {
   Query orphan(*database_,
                "UPDATE manifests SET unreferenced_since = ?1 WHERE unreferenced_since IS NULL"
-               " AND digest NOT IN (SELECT manifest FROM tags) RETURNING digest");
-  Result<std::vector<content::Digest>> orphans = digests(orphan.bind(now_unix_ms));
+               " AND digest NOT IN (SELECT manifest FROM tags)"
+               " AND digest NOT IN (SELECT manifest FROM ingests WHERE state = 0)"
+               " RETURNING digest");
+  return digests(orphan.bind(now_unix_ms));
+}
+
+Result<Catalogue::Named> Catalogue::put_reference(const content::Reference& reference,
+                                                  const content::Digest& manifest,
+                                                  std::int64_t now_unix_ms) {
+  Transaction transaction(*database_);
+  SHOAL_TRY(transaction.begun());
+  SHOAL_TRY(set_tag(reference, manifest, now_unix_ms));
+  // The tag may have been the last one of the manifest it named before.
+  Result<std::vector<content::Digest>> orphans = mark_orphans(now_unix_ms);
   if (!orphans) return fail(orphans.error());
   SHOAL_TRY(transaction.commit());
   Named named;
@@ -76,18 +90,30 @@ Result<api::ReferenceRecord> Catalogue::reference(const content::Reference& refe
 
 Result<Catalogue::Removed> Catalogue::remove_reference(const content::Reference& reference,
                                                        std::int64_t now_unix_ms) {
-  Result<api::ReferenceRecord> record = this->reference(reference);
-  if (!record) return fail(record.error());
-  Removed removed{*std::move(record), false};
   Transaction transaction(*database_);
   SHOAL_TRY(transaction.begun());
-  Query remove(*database_, "DELETE FROM tags WHERE name = ?1 AND tag = ?2");
-  SHOAL_TRY(remove.bind(reference.name()).bind(*reference.tag()).run());
-  Query orphan(*database_,
-               "UPDATE manifests SET unreferenced_since = ?2 WHERE digest = ?1 AND NOT EXISTS"
-               " (SELECT 1 FROM tags WHERE manifest = ?1)");
-  SHOAL_TRY(orphan.bind(removed.record.manifest).bind(now_unix_ms).run());
-  removed.was_last = database_->changes() > 0;
+  Result<api::ReferenceRecord> record = this->reference(reference);
+  if (!record && record.error().code() != Errc::kNotFound) return fail(record.error());
+  Result<std::optional<StoredIngest>> ingest = running_ingest(reference);
+  if (!ingest) return fail(ingest.error());
+  if (!record && !*ingest) return fail(record.error());
+  Removed removed;
+  if (record) {
+    removed.record = *std::move(record);
+    Query remove(*database_, "DELETE FROM tags WHERE name = ?1 AND tag = ?2");
+    SHOAL_TRY(remove.bind(reference.name()).bind(*reference.tag()).run());
+  } else {
+    removed.record = {(*ingest)->reference, (*ingest)->manifest, (*ingest)->created_unix_ms,
+                      (*ingest)->updated_unix_ms};
+  }
+  if (*ingest) {
+    SHOAL_TRY(end_ingest(**ingest, Error(Errc::kNotFound, "removed by an operator"), now_unix_ms));
+    removed.ingest = *std::move(ingest);
+  }
+  Result<std::vector<content::Digest>> orphans = mark_orphans(now_unix_ms);
+  if (!orphans) return fail(orphans.error());
+  removed.was_last =
+      std::find(orphans->begin(), orphans->end(), removed.record.manifest) != orphans->end();
   SHOAL_TRY(transaction.commit());
   return removed;
 }
@@ -118,6 +144,9 @@ Result<api::ReferenceList> Catalogue::references(std::string_view after, std::si
 
 Result<ManifestBlobs> Catalogue::resolve(const content::Reference& reference) {
   if (const content::Digest* digest = reference.digest()) return manifest_blobs(*digest);
+  Result<std::optional<StoredIngest>> ingest = running_ingest(reference);
+  if (!ingest) return fail(ingest.error());
+  if (*ingest) return manifest_blobs((*ingest)->manifest);
   Result<api::ReferenceRecord> record = this->reference(reference);
   if (!record) return fail(record.error());
   return manifest_blobs(record->manifest);

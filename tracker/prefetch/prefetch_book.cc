@@ -70,6 +70,8 @@ void PrefetchBook::restore(const StoredPrefetch& prefetch, std::uint64_t bytes_t
   order.bytes_total = bytes_total;
   if (!order.running()) {
     order.ended = now;
+    order.called_off = prefetch.state == api::PrefetchState::kCancelled ||
+                       prefetch.state == api::PrefetchState::kTimedOut;
     return;
   }
   if (remaining) order.deadline = now + std::max(*remaining, milliseconds(0));
@@ -148,6 +150,34 @@ void PrefetchBook::manifest_removed(const content::Digest& manifest, swarm::Time
   changed_nodes_.insert(nodes_.begin(), nodes_.end());
 }
 
+void PrefetchBook::manifest_settled(const content::Digest& provisional,
+                                    const content::Digest& settled, std::uint64_t bytes_total) {
+  for (auto& [id, order] : orders_) {
+    if (!order.running() || order.stored.manifest != provisional) continue;
+    order.stored.manifest = settled;
+    order.bytes_total = bytes_total;
+    ++order.version;
+    for (const auto& [node, member] : order.members) changed_nodes_.insert(node);
+  }
+}
+
+void PrefetchBook::manifest_failed(const content::Digest& manifest, const Error& error,
+                                   swarm::Time now) {
+  for (auto& [id, order] : orders_) {
+    if (!order.running() || order.stored.manifest != manifest) continue;
+    for (auto& [node, member] : order.members) {
+      if (member.ended() && !member.given_up) continue;  // it has said what came of it
+      if (!member.given_up) member.pull.rate = mean_rate(member.pull, member.begun, now);
+      member.phase = api::NodePhase::kFailed;
+      member.given_up = false;
+      member.pull.waiting_for.clear();
+      member.pull.error = error;
+    }
+    end(order, api::PrefetchState::kFailed, now);
+    order.called_off = true;
+  }
+}
+
 void PrefetchBook::settle(Order& order, swarm::Time now) {
   if (!order.running() || order.members.empty() || now < order.settle_from) return;
   bool all_ended = std::all_of(order.members.begin(), order.members.end(),
@@ -161,6 +191,8 @@ void PrefetchBook::settle(Order& order, swarm::Time now) {
 
 void PrefetchBook::end(Order& order, api::PrefetchState state, swarm::Time now) {
   order.stored.state = state;
+  order.called_off =
+      state == api::PrefetchState::kCancelled || state == api::PrefetchState::kTimedOut;
   order.ended = now;
   ++order.version;
   ended_.push_back(order.stored.id);
@@ -210,9 +242,7 @@ api::EventOrders PrefetchBook::orders(std::string_view node, swarm::Time now) co
     auto member = order.members.find(node);
     if (member == order.members.end()) continue;
     if (!order.running()) {
-      bool called_off = order.stored.state == api::PrefetchState::kCancelled ||
-                        order.stored.state == api::PrefetchState::kTimedOut;
-      if (called_off && now < order.ended + options_.keep_told &&
+      if (order.called_off && now < order.ended + options_.keep_told &&
           out.cancelled.size() < api::kMaxOrders) {
         out.cancelled.push_back(id);
       }

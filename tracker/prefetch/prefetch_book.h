@@ -70,6 +70,15 @@ class PrefetchBook {
   void manifest_named(const content::Digest& manifest);
   void manifest_removed(const content::Digest& manifest, swarm::Time now);
 
+  // What was being read is known by another manifest now: running orders for `provisional` are for
+  // `settled` from now on, and what their nodes have said stays. The catalogue has changed its
+  // orders by itself.
+  void manifest_settled(const content::Digest& provisional, const content::Digest& settled,
+                        std::uint64_t bytes_total);
+  // It cannot be had: running orders for it fail, on every node that has not ended with `error`,
+  // and agents are told to stop.
+  void manifest_failed(const content::Digest& manifest, const Error& error, swarm::Time now);
+
   // Time-outs, nodes absent for too long, old entries.
   void tick(swarm::Time now);
 
@@ -106,6 +115,7 @@ class PrefetchBook {
     swarm::Time deadline = swarm::kNever;
     swarm::Time ended = swarm::kNever;
     swarm::Time settle_from;  // not over before
+    bool called_off = false;  // it ended while nodes were at it: they are told
     std::uint64_t version = 1;
     std::map<std::string, Member, std::less<>> members;
 

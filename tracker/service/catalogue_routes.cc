@@ -128,10 +128,7 @@ Task<http::Response> CatalogueRoutes::put_reference(http::Request request) {
   control_.references_changed();
   control_.book().manifest_named(put->record.manifest);
   control_.fleet().set_named(put->record.manifest, true);
-  if (put->orphan) {
-    control_.book().manifest_removed(*put->orphan, control_.now());
-    control_.fleet().set_named(*put->orphan, false);
-  }
+  if (put->orphan) control_.manifest_unnamed(*put->orphan);
   control_.changed();
   co_return http::Response::json(api::encode(put->record));
 }
@@ -166,11 +163,9 @@ Task<http::Response> CatalogueRoutes::delete_reference(http::Request request) {
   auto removed = co_await control_.with_catalogue(job);
   if (!removed) co_return http::Response::error(removed.error());
   control_.references_changed();
-  if (removed->was_last) {
-    control_.book().manifest_removed(removed->record.manifest, control_.now());
-    control_.fleet().set_named(removed->record.manifest, false);
-    control_.changed();
-  }
+  if (removed->ingest) control_.ingest_failed(*removed->ingest);
+  if (removed->was_last) control_.manifest_unnamed(removed->record.manifest);
+  control_.changed();
   co_return http::Response::json(api::encode(removed->record));
 }
 

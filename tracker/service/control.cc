@@ -20,6 +20,7 @@ struct Loaded {
   std::vector<std::pair<content::Digest, api::Origins>> origins;
   std::vector<StoredPrefetch> prefetches;
   std::vector<api::Withdrawal> withdrawals;
+  std::vector<StoredIngest> ingests;
 };
 
 Result<Loaded> load(Catalogue& catalogue) {
@@ -44,6 +45,9 @@ Result<Loaded> load(Catalogue& catalogue) {
   auto withdrawals = catalogue.withdrawals();
   if (!withdrawals) return fail(withdrawals.error());
   loaded.withdrawals = *std::move(withdrawals);
+  auto ingests = catalogue.ingests();
+  if (!ingests) return fail(ingests.error());
+  loaded.ingests = *std::move(ingests);
   return loaded;
 }
 
@@ -63,9 +67,11 @@ Control::Control(Executor executor, Options options, std::unique_ptr<Catalogue> 
       catalogue_(std::move(catalogue)),
       fleet_(options.fleet, epoch_, started_, random_u64()),
       book_(options.prefetch),
+      ingests_(options.ingests),
       connect_back_(executor, std::move(tls), options.connect_back_timeout),
       news_(executor),
       progress_(executor),
+      ingest_news_(executor),
       stop_(executor),
       pool_("catalogue", 1, kCatalogueQueue),
       tasks_(executor, "tracker") {}
@@ -93,8 +99,10 @@ Task<Status> Control::start() {
     }
     book_.restore(prefetch, sizes[prefetch.manifest], remaining, now());
   }
+  restore_ingests(loaded->ingests);
   log::info("the catalogue is open", {{"manifests", loaded->manifests.size()},
                                       {"prefetches_running", book_.running()},
+                                      {"ingests_running", ingests_.running()},
                                       {"epoch", epoch_}});
   loaded_ = true;
   tasks_.spawn("tick", tick_loop());
@@ -107,6 +115,7 @@ void Control::end_waits() {
   connect_back_.close();
   news_.close();
   progress_.close();
+  ingest_news_.close();
   for (auto& [node, feed] : feeds_) feed->changed.close();
 }
 
@@ -140,8 +149,14 @@ void Control::node_registered(const Node& node) {
   own.orders_at = own.neighbours_at = own.trust_at = ++own.version;
   own.checks = checks_of(node.id);
   own.changed.notify_all();
-  book_.node_came({node.id, node.topology, node.labels}, now());
+  node_came(node);
+  fail_lost_ingests();
   changed();
+}
+
+void Control::node_came(const Node& node) {
+  book_.node_came({node.id, node.topology, node.labels}, now());
+  ingests_.node_came(node.id, node.epoch);
 }
 
 void Control::changed() {
@@ -296,6 +311,8 @@ Task<void> Control::tick_loop() {
       died(node.node, node.epoch, "no heartbeat");
     }
     book_.tick(now());
+    fail_lost_ingests();
+    ingests_.tick(unix_ms_now());
     changed();
     if (verdicts_.any_open()) tell_trust(false);
     update_metrics();
@@ -330,6 +347,7 @@ void Control::died(const std::string& node, const std::string& epoch, std::strin
   log::warn("a node is dead", {{"node", node}, {"epoch", epoch}, {"err", why}});
   metrics::counter("shoal_tracker_nodes_died_total", "Nodes that were taken for dead.").add();
   book_.node_left(node, now());
+  ingests_.node_left(node, now());
 }
 
 void Control::check(std::vector<Fleet::Suspect> suspects) {
@@ -383,6 +401,10 @@ void Control::update_metrics() {
       metrics::gauge("shoal_tracker_live_nodes", "Nodes that send heartbeats.");
   static metrics::Gauge& running =
       metrics::gauge("shoal_tracker_running_prefetches", "Prefetch orders that have not ended.");
+  static metrics::Gauge& ingests =
+      metrics::gauge("shoal_tracker_running_ingests",
+                     "Models that are served while their publishers still read them.");
+  ingests.set(static_cast<double>(ingests_.running()));
   live.set(static_cast<double>(fleet_.live_nodes()));
   running.set(static_cast<double>(book_.running()));
 }

@@ -27,6 +27,7 @@
 #include "tracker/connect_back/connect_back.h"
 #include "tracker/fleet/fleet.h"
 #include "tracker/fleet/verdicts.h"
+#include "tracker/ingests/ingest_book.h"
 #include "tracker/prefetch/prefetch_book.h"
 
 namespace shoal::tracker {
@@ -38,6 +39,7 @@ class Control : OneThreadOnly {
   struct Options {
     Fleet::Options fleet = {};
     PrefetchBook::Options prefetch = {};
+    IngestBook::Options ingests = {};
     std::chrono::milliseconds connect_back_timeout{3'000};
     // Changes of neighbours are gathered for so long before agents are told.
     std::chrono::milliseconds gather{20};
@@ -75,6 +77,7 @@ class Control : OneThreadOnly {
 
   Fleet& fleet() { return fleet_; }
   PrefetchBook& book() { return book_; }
+  const IngestBook& ingests() const { return ingests_; }
   ConnectBack& connect_back() { return connect_back_; }
   TaskGroup& tasks() { return tasks_; }
 
@@ -88,8 +91,18 @@ class Control : OneThreadOnly {
   Task<Result<bool>> verdict(std::string node, api::Verdict verdict);
   api::EventTrust trust_of(const std::string& node) const;
 
+  // What a publisher says of its ingest; gives how that stands. Errors: those of the catalogue's
+  // calls about ingests, and conflict (the node is registered with another epoch).
+  Task<Result<api::IngestStatus>> ingest(content::Digest manifest, api::IngestUpdate said);
+  // After the catalogue failed an ingest by itself, which gave up its manifest.
+  void ingest_failed(const StoredIngest& ingest);
+  // After a manifest lost its last name.
+  void manifest_unnamed(const content::Digest& manifest);
+
   // After the node was registered: its part of running orders, and a new start for its events.
   void node_registered(const Node& node);
+  // After a node that was taken for dead was heard again.
+  void node_came(const Node& node);
   // After any change of fleet or book: wakes who must know. Orders at once, neighbours gathered.
   void changed();
   // Connects back to each and takes those for dead that do not answer.
@@ -105,6 +118,9 @@ class Control : OneThreadOnly {
   Task<News> wait_for_news(std::string node, std::uint64_t since, Deadline deadline);
   // Waits until the prefetch has another version than `since`, or `deadline`; its version then.
   Task<std::uint64_t> wait_for_progress(std::string id, std::uint64_t since, Deadline deadline);
+  // The same of an ingest.
+  Task<std::uint64_t> wait_for_ingest(content::Digest manifest, std::uint64_t since,
+                                      Deadline deadline);
 
  private:
   // What one node's events poll waits on.
@@ -128,6 +144,15 @@ class Control : OneThreadOnly {
   std::vector<content::Digest> checks_of(const std::string& node) const;
   Task<void> check_suspect(Fleet::Suspect suspect);
   Task<Status> store_ended(StoredPrefetch prefetch);
+  Task<Result<api::IngestStatus>> begin_ingest(content::Digest manifest, api::IngestUpdate said);
+  Task<Result<api::IngestStatus>> settle_ingest(content::Digest manifest, api::IngestUpdate said);
+  Task<Result<api::IngestStatus>> fail_ingest(content::Digest manifest, std::string node,
+                                              std::string epoch, Error error);
+  void restore_ingests(const std::vector<StoredIngest>& ingests);
+  void watch_publisher(const StoredIngest& ingest);
+  void fail_lost_ingests();
+  Task<Status> fail_lost_ingest(content::Digest manifest, std::string node, std::string epoch,
+                                Error why);
   Task<Status> collect();
   void died(const std::string& node, const std::string& epoch, std::string_view why);
   void update_metrics();
@@ -143,12 +168,14 @@ class Control : OneThreadOnly {
   // Control thread only
   Fleet fleet_;
   PrefetchBook book_;
+  IngestBook ingests_;
   Verdicts verdicts_;
   std::vector<api::Withdrawal> withdrawn_;  // newest first
   ConnectBack connect_back_;
   std::map<std::string, std::unique_ptr<Feed>, std::less<>> feeds_;
-  Condition news_;      // the fleet has some to be gathered, or progress to be told
-  Condition progress_;  // of any prefetch
+  Condition news_;         // the fleet has some to be gathered, or progress to be told
+  Condition progress_;     // of any prefetch
+  Condition ingest_news_;  // of any ingest
   bool progress_due_ = false;
   bool loaded_ = false;
   std::uint64_t references_version_ = 1;

@@ -149,9 +149,8 @@ Task<http::Response> NodeRoutes::heartbeat(http::Request request) {
   Result<Fleet::Applied> applied = control_.fleet().heartbeat(*id, *beat, control_.now());
   if (!applied) co_return http::Response::error(applied.error());
   if (!was_live) {
-    const Node& node = *control_.fleet().node(*id);
     log::info("a node that was taken for dead is heard again", {{"node", *id}});
-    control_.book().node_came({node.id, node.topology, node.labels}, control_.now());
+    control_.node_came(*control_.fleet().node(*id));
   }
   if (!applied->resync) control_.book().report(*id, beat->pulls, control_.now());
   control_.check(std::move(applied->suspects));

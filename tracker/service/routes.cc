@@ -7,14 +7,17 @@
 
 namespace shoal::tracker {
 
+Status check_caller(const http::Request& request, const Control& control, std::string_view id) {
+  if (!control.secure() || request.peer.identity.is_node(id)) return {};
+  std::string uri = request.peer.identity.uri();
+  return fail(Errc::kDenied, "the certificate is of " + (uri.empty() ? "no node" : uri) +
+                                 ", not of node " + std::string(id));
+}
+
 Result<std::string> caller_node(const http::Request& request, const Control& control) {
   std::string id(request.param("id"));
   if (!api::valid_node_id(id)) return fail(Errc::kInvalid, "the path does not name a node id");
-  if (control.secure() && !request.peer.identity.is_node(id)) {
-    std::string uri = request.peer.identity.uri();
-    return fail(Errc::kDenied,
-                "the certificate is of " + (uri.empty() ? "no node" : uri) + ", not of node " + id);
-  }
+  SHOAL_TRY(check_caller(request, control, id));
   return id;
 }
 
@@ -40,7 +43,7 @@ Result<PollQuery> poll_query(const http::Request& request) {
 }
 
 Result<content::Digest> digest_param(const http::Request& request) {
-  return content::Digest::parse(request.param("digest"));
+  return content::Digest::parse_name(request.param("digest"));
 }
 
 Result<content::Reference> reference_query(const http::Request& request) {

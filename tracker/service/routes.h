@@ -1,4 +1,4 @@
-// The routes of docs/formats/tracker-api.md, in three groups. Each add_ function registers its
+// The routes of docs/formats/tracker-api.md, in groups. Each add_ function registers its
 // handlers; `control` and `server` outlive them. Internal to tracker/service.
 #pragma once
 
@@ -20,12 +20,15 @@ namespace shoal::tracker {
 
 void add_node_routes(http::Server& server, Control& control);
 void add_catalogue_routes(http::Server& server, Control& control);
+void add_ingest_routes(http::Server& server, Control& control);
 void add_operator_routes(http::Server& server, Control& control);
 
 // What several groups need.
 
 // Errors: denied (the certificate names somebody else), invalid (not a node id).
 Result<std::string> caller_node(const http::Request& request, const Control& control);
+// Whether the caller may speak for node `id`. Errors: denied (the certificate names somebody else).
+Status check_caller(const http::Request& request, const Control& control, std::string_view id);
 // `since` and `wait`. Errors: invalid.
 struct PollQuery {
   std::uint64_t since = 0;

@@ -32,6 +32,7 @@ TrackerService::TrackerService(Executor executor, Options options,
       server_(std::make_unique<http::Server>(executor, server_options(options.listen, tls))) {
   add_node_routes(*server_, control_);
   add_catalogue_routes(*server_, control_);
+  add_ingest_routes(*server_, control_);
   add_operator_routes(*server_, control_);
 }
 

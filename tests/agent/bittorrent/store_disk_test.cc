@@ -57,7 +57,9 @@ class StoreDiskTest : public ::testing::Test {
                       std::lock_guard lock(failures_mutex_);
                       failures_.push_back(why.str());
                     }};
-    disk_ = std::make_unique<StoreDisk>(network_, std::move(parts), threads);
+    auto disk = std::make_unique<StoreDisk>(network_, std::move(parts), threads);
+    store_disk_ = disk.get();
+    disk_ = std::move(disk);
     storage_.emplace(new_torrent(*disk_));
   }
 
@@ -170,6 +172,7 @@ class StoreDiskTest : public ::testing::Test {
   std::mutex failures_mutex_;
   std::vector<std::string> failures_;  // guarded by failures_mutex_
   std::unique_ptr<lt::disk_interface> disk_;
+  StoreDisk* store_disk_ = nullptr;  // the same
   std::optional<lt::storage_holder> storage_;
 };
 
@@ -396,6 +399,27 @@ TEST_F(StoreDiskTest, AbortAnswersEverythingAndLetsTheNetworkThreadEnd) {
     disk_.reset();
     EXPECT_EQ(buffers_->in_use(), 0u);
   }
+}
+
+TEST_F(StoreDiskTest, GivingUpEndsReadsThatWaitAndThoseThatComeLater) {
+  pace_ = [](std::uint64_t, DiskParts::Clock::time_point) {
+    return std::optional(DiskParts::Clock::time_point::max());
+  };
+  start(2);
+  int answered = 0;
+  auto ask = [&] {
+    disk_->async_read(*storage_, {lt::piece_index_t(piece_of("c")), 0, kBlock},
+                      [&](lt::disk_buffer_holder, const lt::storage_error& error) {
+                        EXPECT_EQ(error.ec, boost::system::errc::operation_canceled);
+                        ++answered;
+                      });
+    disk_->submit_jobs();
+  };
+  for (int i = 0; i < 10; ++i) ask();
+  store_disk_->give_up();
+  run_until([&] { return answered == 10; });
+  ask();
+  run_until([&] { return answered == 11; });
 }
 
 // A torrent may go while its jobs run; its place is used again.

@@ -6,6 +6,7 @@
 #include <typeinfo>
 
 #include "core/api/catalogue.h"
+#include "core/api/ingest.h"
 #include "core/api/lease.h"
 #include "core/api/node.h"
 #include "core/api/operate.h"
@@ -219,6 +220,38 @@ TEST(ApiMessages, SelectNodesInThreeForms) {
   EXPECT_EQ(*decode<PrefetchRequest>(encode(labels)), labels);
 }
 
+TEST(ApiMessages, AnIngestThatEndedSaysHow) {
+  auto error = [](std::string_view fields) {
+    auto decoded = decode<IngestUpdate>(R"({"reference":"a:b","node":"n","epoch":"1")" +
+                                        std::string(fields) + "}");
+    return decoded ? "accepted" : decoded.error().message();
+  };
+  const std::string settled_as = R"("settled_as":")" + samples::digest("m").str() + '"';
+  EXPECT_EQ(error(R"(,"state":"running")"), "accepted");
+  EXPECT_EQ(error(R"(,"state":"settled",)" + settled_as), "accepted");
+  EXPECT_EQ(error(R"(,"state":"failed","error":{"code":"unavailable","message":"x"})"), "accepted");
+  EXPECT_EQ(error(""), "state is required");
+  EXPECT_EQ(error(R"(,"state":"done")"), "state must be one of running, settled, failed");
+  EXPECT_EQ(error(R"(,"state":"settled")"), "settled_as is required when state is settled");
+  EXPECT_EQ(error(R"(,"state":"failed",)" + settled_as), "error is required when state is failed");
+  EXPECT_EQ(error(R"(,"state":"failed","error":"x")"),
+            "error must be an object with code and message");
+  EXPECT_NE(error(R"(,"state":"running","settled_as":"sha256:AB")"), "accepted");
+  EXPECT_EQ(decode<IngestUpdate>(R"({"reference":"a:b","epoch":"1","state":"running"})")
+                .error()
+                .message(),
+            "node is required");
+  EXPECT_EQ(
+      decode<IngestUpdate>(R"({"reference":"a:b","node":"n","state":"running"})").error().message(),
+      "epoch is required");
+
+  IngestList list;
+  list.ingests.assign(kMaxIngests, samples::ingest_status());
+  EXPECT_TRUE(decode<IngestList>(encode(list)));
+  list.ingests.push_back(samples::ingest_status());
+  EXPECT_FALSE(decode<IngestList>(encode(list)));
+}
+
 TEST(ApiLimits, NodeIdsAreWhatACertificateCanName) {
   for (const char* good : {"a", "gpu-17", "gpu_17.rack-3.example", "A1", "0"}) {
     EXPECT_TRUE(valid_node_id(good)) << good;
@@ -247,6 +280,7 @@ TEST(ApiPaths, AreThoseOfTheReference) {
   EXPECT_EQ(paths::node_heartbeat("gpu-1"), "/v1/nodes/gpu-1/heartbeat");
   EXPECT_EQ(paths::statement(digest, "gpu-1"), "/v1/statements/" + digest.str() + "/gpu-1");
   EXPECT_EQ(paths::prefetch("7"), "/v1/prefetch/7");
+  EXPECT_EQ(paths::ingest(digest), "/v1/ingests/" + digest.str());
   EXPECT_EQ(paths::events_query("e", 3, std::chrono::milliseconds(20)),
             (paths::Query{{"epoch", "e"}, {"since", "3"}, {"wait", "20"}}));
 }

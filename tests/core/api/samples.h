@@ -6,6 +6,7 @@
 
 #include "core/api/catalogue.h"
 #include "core/api/eviction.h"
+#include "core/api/ingest.h"
 #include "core/api/lease.h"
 #include "core/api/node.h"
 #include "core/api/operate.h"
@@ -209,6 +210,27 @@ inline StatusReport status_report() {
   return {"llama:v1", digest("m"), totals(), {node_progress()}};
 }
 
+inline IngestUpdate ingest_update() {
+  return {.reference = "llama:v1",
+          .node = "gpu-1",
+          .epoch = "9f01",
+          .state = IngestState::kSettled,
+          .settled_as = digest("final"),
+          .error = Error(Errc::kUnavailable, "the origin is gone")};
+}
+
+inline IngestStatus ingest_status() {
+  return {.reference = "llama:v1",
+          .manifest = digest("provisional"),
+          .node = "gpu-1",
+          .state = IngestState::kFailed,
+          .settled_as = digest("final"),
+          .error = Error(Errc::kUnavailable, "the origin is gone"),
+          .version = 3,
+          .created_unix_ms = 1,
+          .updated_unix_ms = 2};
+}
+
 // Calls visitor(message) with each of them; a fuzzer's first byte picks one by its place.
 template <typename Visitor>
 void for_each(Visitor visitor) {
@@ -239,6 +261,9 @@ void for_each(Visitor visitor) {
   visitor(Verdict{"9f01", digest("b"), std::string(64, 'a'), "gpu-9", true});
   visitor(VerdictResponse{"ab", true});
   visitor(VersionInfo{"shoal-tracker", "0.1.0", 1, "ab", 5});
+  visitor(ingest_update());
+  visitor(ingest_status());
+  visitor(IngestList{{ingest_status(), ingest_status()}});
 }
 
 }  // namespace shoal::api::samples

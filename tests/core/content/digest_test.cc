@@ -52,6 +52,30 @@ TEST(Digest, ReadsWhatItWrites) {
   EXPECT_EQ(*Digest::from_hex(kAbc), digest);
 }
 
+TEST(Digest, IsAnIngestNameOnlyWhereOneMayStand) {
+  const Digest name = ingest_name("https://models.example/a.bin", "\"v1\"", 7);
+  EXPECT_TRUE(name.is_ingest());
+  EXPECT_EQ(name.str(), "ingest:" + name.hex());
+  EXPECT_EQ(Digest::parse_name(name.str()).value(), name);
+  EXPECT_FALSE(Digest::parse(name.str()));
+  EXPECT_FALSE(Digest::parse_name("ingest:" + name.hex().substr(1)));
+  EXPECT_FALSE(Digest::parse_name("INGEST:" + name.hex()));
+  const Digest digest = digest_of("abc");
+  EXPECT_FALSE(digest.is_ingest());
+  EXPECT_EQ(Digest::parse_name(digest.str()).value(), digest);
+  EXPECT_NE(Digest(name.bytes()), name) << "a name is not the digest with the same digits";
+}
+
+TEST(IngestName, IsAnotherForAnotherFile) {
+  const Digest name = ingest_name("u", "v", 7);
+  EXPECT_EQ(ingest_name("u", "v", 7), name);
+  EXPECT_NE(ingest_name("u", "v", 8), name);
+  EXPECT_NE(ingest_name("u", "w", 7), name);
+  EXPECT_NE(ingest_name("w", "v", 7), name);
+  EXPECT_NE(ingest_name("u\n1 v", "", 7), ingest_name("u", "v\n0 ", 7));
+  EXPECT_NE(ingest_name("uv", "", 7), ingest_name("u", "v", 7));
+}
+
 TEST(Digest, RefusesEveryOtherSpelling) {
   std::string good = digest_of("abc").str();
   for (std::size_t length = 0; length < good.size(); ++length) {

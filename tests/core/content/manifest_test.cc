@@ -145,6 +145,54 @@ TEST(MakeModel, RefusesOriginsThatAreNoPlainUrlAndDoesNotRepeatThem) {
   EXPECT_TRUE(make_model("t", some_files(), "https://h/a%20b/@x/"));
 }
 
+std::vector<ModelFile> files_being_read() {
+  std::vector<ModelFile> files = some_files();
+  files[0].digest = ingest_name("https://host/m", "v1", files[0].size);
+  files[0].pieces_root.reset();
+  files[1].pieces_root.reset();  // its origin tells the digest alone
+  return files;
+}
+
+TEST(MakeProvisionalModel, WritesWhatIsKnownAndIsReadAsSuch) {
+  Result<ModelDocuments> made = make_provisional_model("org/m", files_being_read(), {{"k", "v"}});
+  ASSERT_TRUE(made) << made.error().str();
+  Result<ModelManifest> parsed = ModelManifest::parse(made->manifest_json);
+  ASSERT_TRUE(parsed) << parsed.error().str();
+  EXPECT_EQ(*parsed, made->manifest);
+  EXPECT_TRUE(parsed->provisional);
+  EXPECT_EQ(parsed->annotations, (std::map<std::string, std::string>{{"k", "v"}}));
+  EXPECT_EQ(made->config_json, "{}");
+  std::size_t names = 0;
+  for (const ModelFile& each : parsed->files) names += each.digest.is_ingest() ? 1 : 0;
+  EXPECT_EQ(names, 1u);
+  EXPECT_FALSE(ModelManifest::parse(documents().manifest_json)->provisional);
+}
+
+TEST(MakeProvisionalModel, OnlyThereMayAFileHaveAnIngestName) {
+  EXPECT_FALSE(make_model("org/m", files_being_read(), std::nullopt));
+  std::vector<ModelFile> rooted = files_being_read();
+  rooted[0].pieces_root = some_files()[0].pieces_root;
+  rooted[1].pieces_root = some_files()[1].pieces_root;
+  Result<ModelDocuments> refused = make_model("org/m", rooted, std::nullopt);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message().find("not known yet"), std::string::npos);
+  expect_refused("layer 0",
+                 [](Json& json) { json["layers"][0]["digest"] = ingest_name("u", "v", 2).str(); });
+  EXPECT_FALSE(parse_changed([](Json& json) {
+    json["layers"][0]["digest"] = ingest_name("u", "v", 2).str();
+    json["annotations"][std::string(kProvisionalAnnotation)] = "false";
+  }));
+  EXPECT_FALSE(
+      make_model("t", some_files(), std::nullopt, {{std::string(kProvisionalAnnotation), "true"}}));
+}
+
+TEST(MakeProvisionalModel, AnEmptyFileIsWhatItIs) {
+  std::vector<ModelFile> files = some_files();
+  files[3].digest = ingest_name("u", "v", 0);
+  EXPECT_FALSE(make_provisional_model("t", files));
+  EXPECT_TRUE(make_provisional_model("t", some_files()));
+}
+
 TEST(ModelManifest, IgnoresUnknownFieldsAndMissingOptionalOnes) {
   Result<ModelManifest> parsed = parse_changed([](Json& json) {
     json["subject"] = {{"digest", 7}};

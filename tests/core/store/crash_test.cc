@@ -326,5 +326,141 @@ TEST(StoreCrash, AScrubbedPieceIsNeverTrustedWhileItIsRewritten) {
   }
 }
 
+// A blob is learnt piece by piece and then settled, one of its pieces being not what it was said to
+// be: at no call may a stop lose what was synced, or offer what does not match.
+class SettleCrash : public MemoryStore {
+ public:
+  void TestBody() override {}
+
+  bool stop_at(std::uint64_t nth, SeededRandom* random) {
+    faulty_.fail_call(nth, Fault::kStop);
+    if (auto opened = try_open()) {
+      store_ = *std::move(opened);
+      (void)work();
+      store_.reset();
+    }
+    const bool finished = !faulty_.failed();
+    faulty_.fail_call(0, Fault::kIoError);
+    if (random != nullptr) memory_.power_cut(*random);
+    open();
+    check();
+    return finished;
+  }
+
+  // What failed works the second time, in the same life.
+  bool fail_at(std::uint64_t nth, Fault fault) {
+    open();
+    faulty_.fail_call(nth, fault);
+    (void)work();
+    const bool finished = !faulty_.failed();
+    faulty_.fail_call(0, Fault::kIoError);
+    promised_ = 0;  // a failed sync takes promises of unsynced pieces back
+    check();
+    return finished;
+  }
+
+ private:
+  Status work() {
+    auto blob = store_->create_unsettled(name_, sample_.data.size(), Reservation::kFull);
+    if (!blob) return fail(blob.error());
+    SHOAL_TRY(bring(**blob, sample_, 0));
+    SHOAL_TRY(bring(**blob, sample_, 1));
+    SHOAL_TRY((*blob)->sync());
+    promised_ = 2;
+    SHOAL_TRY(bring(**blob, wrong_, 2));
+    SHOAL_TRY(bring(**blob, sample_, 3));
+    blob->reset();
+    return settle();
+  }
+  static Status bring(Blob& blob, const SampleBlob& from, std::uint32_t piece) {
+    SHOAL_TRY(blob.learn(PieceIndex(piece), from.table.piece_hashes().subspan(piece, 1)));
+    SHOAL_TRY(blob.commit(PieceIndex(piece), from.bytes(piece)));
+    return {};
+  }
+  Status settle() {
+    auto settled = store_->settle(name_, sample_.table);
+    if (!settled) return fail(settled.error());
+    return {};
+  }
+
+  void check() {
+    EXPECT_TRUE(memory_.list(std::string(kDirectory) + "/tmp")->empty());
+    auto blob = store_->find(name_);
+    if (blob) {
+      expect_offers_what_it_says(**blob);
+      expect_kept(**blob);
+      blob->reset();
+      Status settled = settle();
+      ASSERT_TRUE(settled) << settled.error().str();
+    }
+    EXPECT_FALSE(store_->find(name_));
+    if (auto here = store_->find(sample_.digest())) {
+      expect_kept(**here);
+    } else {
+      EXPECT_EQ(promised_, 0u) << "a synced blob is gone";
+    }
+    auto whole = store_->create(sample_.table, Reservation::kFull);
+    ASSERT_TRUE(whole) << whole.error().str();
+    expect_offers_only_good(**whole, sample_);
+    ASSERT_TRUE((*whole)->commit(PieceIndex(0), sample_.data));
+    EXPECT_TRUE((*whole)->complete());
+    EXPECT_EQ(store_->space().use.used, sample_.data.size());
+    whole->reset();
+    store_.reset();
+    memory_.power_cut();
+    open();
+    EXPECT_TRUE((*store_->find(sample_.digest()))->complete());
+    // A creation that was taken back may be there again.
+    if (auto back = store_->find(name_)) expect_offers_what_it_says(**back);
+    store_.reset();
+  }
+  void expect_offers_what_it_says(Blob& blob) {
+    EXPECT_FALSE(blob.settled());
+    for (PieceIndex piece : sample_.layout().all_pieces()) {
+      if (!blob.has(piece)) continue;
+      std::vector<std::byte> out(sample_.layout().piece_size(piece));
+      ASSERT_TRUE(blob.read(sample_.layout().range_of({piece, 1}), out));
+      EXPECT_EQ(content::piece_hash(sample_.layout(), piece, out), blob.piece_hash(piece));
+    }
+  }
+  void expect_kept(Blob& blob) {
+    for (std::uint32_t piece = 0; piece < promised_; ++piece) {
+      EXPECT_TRUE(blob.has(PieceIndex(piece))) << "a synced piece is gone";
+    }
+  }
+
+  const SampleBlob sample_ = sample_blob(4 * kPiece + 5, 11);
+  const SampleBlob wrong_ = sample_blob(4 * kPiece + 5, 12);
+  const content::Digest name_ = content::ingest_name("u", "v", sample_.data.size());
+  std::uint32_t promised_ = 0;
+};
+
+TEST(StoreCrash, SettlingLosesNothingAndOffersNothingElse) {
+  SeededRandom random(fakes::test_seed());
+  for (bool power : {false, true}) {
+    for (std::uint64_t nth = 1;; ++nth) {
+      SCOPED_TRACE("stopped at call " + std::to_string(nth));
+      ASSERT_LT(nth, kMaxCalls);
+      SettleCrash one;
+      const bool finished = one.stop_at(nth, power ? &random : nullptr);
+      if (testing::Test::HasFailure()) return;
+      if (finished) break;
+    }
+  }
+}
+
+TEST(StoreFaults, SettlingThatFailedWorksTheNextTime) {
+  for (Fault fault : {Fault::kNoSpace, Fault::kShortWrite, Fault::kIoError}) {
+    for (std::uint64_t nth = 1;; ++nth) {
+      SCOPED_TRACE("failed call " + std::to_string(nth));
+      ASSERT_LT(nth, kMaxCalls);
+      SettleCrash one;
+      const bool finished = one.fail_at(nth, fault);
+      if (testing::Test::HasFailure()) return;
+      if (finished) break;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace shoal::store
