@@ -95,6 +95,10 @@ class SeedingCase(FleetCase):
 class ClientsTest(SeedingCase):
     """Every client, by the torrent and by the magnet link."""
 
+    def flags(self):
+        # Slow enough that a client has found the second before it has everything from the first.
+        return (*super().flags(), "--upload-limit", "12MB/s")
+
     def setUp(self):
         super().setUp()
         self.content, self.exported = self.seed()

@@ -38,7 +38,9 @@ constexpr std::chrono::seconds kPatience{60};
 // Somebody's BitTorrent client, which downloads one torrent.
 class Client {
  public:
-  explicit Client(lt::add_torrent_params torrent) : session_(params()) {
+  // `limit`: bytes per second, -1 for none.
+  explicit Client(lt::add_torrent_params torrent, int limit = -1) : session_(params()) {
+    torrent.download_limit = limit;
     torrent.save_path = folder_.path();
     torrent.flags &= ~(lt::torrent_flags::paused | lt::torrent_flags::auto_managed);
     handle_ = session_.add_torrent(std::move(torrent));
@@ -277,8 +279,9 @@ TEST_F(SessionTest, EndsWithinSecondsWithPeersConnected) {
     }
     open();
     seed(large);
-    Client one(torrent_file(large));
-    Client other(torrent_file(large));
+    // Neither is done before the end.
+    Client one(torrent_file(large), 1'000'000);
+    Client other(torrent_file(large), 1'000'000);
     one.connect(session_->port());
     EXPECT_TRUE(one.wait_for<lt::piece_finished_alert>());
     other.connect(session_->port());
