@@ -24,6 +24,7 @@ constexpr std::chrono::seconds kMaintainEvery{2};
 constexpr milliseconds kMeasureEvery{1000};
 constexpr std::chrono::hours kUnsettledKept{1};
 constexpr std::uint64_t kRecheckStep = 32 * kMiB;
+constexpr milliseconds kNamesTimeout{15'000};
 
 std::string value_of(const daemon::KeyValues& values, const std::string& key) {
   auto it = values.find(key);
@@ -140,7 +141,10 @@ Status AgentParts::open() {
       std::make_unique<Settler>(executor_, *store_, *blobs_, fetcher_, inventory_, hashes_, pool_);
   pulls_ = std::make_unique<Pulls>(executor_, *store_, *library_, inventory_, fetcher_, catalogue_,
                                    tables_, *order_pins_, *blobs_, *settler_, pool_);
-  pulls_->on_ended([this] { link_.beat_now(); });
+  pulls_->on_ended([this] {
+    link_.beat_now();
+    if (seeder_) seeder_->look_soon();
+  });
   pulls_->set_others_want([this](const content::Digest& blob) {
     return publications_->wants(blob) || readers_.any(blob);
   });
@@ -196,6 +200,7 @@ Status AgentParts::listen() {
       [this] { return standing(); });
   SHOAL_TRY(local_->start());
   SHOAL_TRY(start_mirror());
+  if (settings_.bt_listen) SHOAL_TRY(start_seeding());
   tasks_.spawn("recheck", recheck(), [this] { stop_.set(); });
   tasks_.spawn("maintain", maintain(), [this] { stop_.set(); });
   tasks_.spawn("measure", measure(), [this] { stop_.set(); });
@@ -238,6 +243,7 @@ Task<void> AgentParts::stop(Deadline deadline) {
   if (verifies_) co_await verifies_->stop();
   if (whole_) co_await whole_->stop();
   catalogue_.close();
+  if (seeder_) co_await seeder_->stop();
   if (local_) co_await local_->stop(deadline);
   if (mirror_) co_await mirror_->stop(deadline);
   co_await copies_.stop();
@@ -291,6 +297,7 @@ void AgentParts::on_lost(std::vector<Lost>& lost) {
     } else {
       tasks_.spawn("repair", repair(one.blob));
     }
+    if (seeder_) seeder_->blob_gone(one.blob);
   }
 }
 
@@ -303,6 +310,7 @@ void AgentParts::on_evicted(std::vector<content::Digest>& evicted) {
     blobs_->forget(digest);
     library_->removed(digest);
     inventory_.removed(digest);
+    if (seeder_) seeder_->blob_gone(digest);
     log::info("evicted", {{"digest", digest.str()}});
   }
 }
@@ -333,6 +341,7 @@ Task<void> AgentParts::take_back(content::Digest digest) {
   blobs_->forget(digest);
   library_->removed(digest);
   inventory_.removed(digest);
+  if (seeder_) seeder_->blob_gone(digest);
 }
 
 // Pieces that a crash left unconfirmed are looked at again, and offered if they are good.
@@ -429,6 +438,7 @@ Task<Result<api::LeaseResponse>> AgentParts::leases(api::LeaseRequest request, D
 
 void AgentParts::tracker_up(const std::string&) {
   fetcher_.tracker_up();
+  if (seeder_) seeder_->names_changed();
   tasks_.spawn("reconcile pins", order_pins_->reconcile(), [this] { catalogue_.close(); });
 }
 
@@ -451,6 +461,7 @@ void AgentParts::orders(const api::EventsResponse::Orders& orders) {
   }
   for (const std::string& id : orders.cancelled) pulls_->cancel(id);
   if (!orders.removed.empty()) {
+    if (seeder_) seeder_->unnamed(orders.removed);
     tasks_.spawn("end pins", order_pins_->removed(orders.removed));
   }
 }
@@ -476,6 +487,7 @@ Task<void> AgentParts::withdraw(content::Digest digest, content::Hash32 root, st
   log::error("a blob is withdrawn", {{"digest", digest.str()}, {"signer", signer}, {"err", why}});
   fetcher_.remove(digest);
   blobs_->forget(digest);
+  if (seeder_) seeder_->blob_gone(digest);
   pulls_->blob_withdrawn(digest, Error(Errc::kCorrupt, digest.str() + ": " + why));
   auto work = [this, digest, blob = *blob, why]() -> Status {
     blob->withdraw(why);
@@ -487,6 +499,22 @@ Task<void> AgentParts::withdraw(content::Digest digest, content::Hash32 root, st
   Status removed = co_await pool_.run(work);
   if (!removed) log::error("removing a withdrawn blob", {{"err", removed.error()}});
   inventory_.removed(digest);
+}
+
+Status AgentParts::start_seeding() {
+  bittorrent::Session::Options options;
+  options.listen = settings_.bt_listen->str();
+  options.announce = settings_.bt_announce;
+  options.user_agent = "shoal-agent/" + std::string(daemon::version());
+  options.upload_limit = settings_.upload_limit;
+  seeder_ = std::make_unique<bittorrent::Seeder>(
+      executor_, bittorrent::Seeder::Parts{*store_, *blobs_, *library_, gate_, pool_},
+      std::move(options), [this] { return catalogue_.named_manifests(kNamesTimeout); });
+  SHOAL_TRY(seeder_->start());
+  log::info("seeding to BitTorrent clients", {{"listen", settings_.bt_listen->host},
+                                              {"port", seeder_->port()},
+                                              {"announce", settings_.bt_announce}});
+  return {};
 }
 
 Task<Status> AgentParts::vouch(content::PieceTable table) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/bittorrent/seeder.h"
 #include "agent/blob_cache.h"
 #include "agent/control/local_api.h"
 #include "agent/lane/lane_client.h"
@@ -104,6 +105,7 @@ class AgentParts final : public store::BlobListener,
   Task<Status> tell(api::Verdict verdict);
   Task<void> recheck();
   Task<void> maintain();
+  Status start_seeding();
   Task<void> drop_forgotten();
   Task<void> measure();
   LocalApi::Standing standing() const;
@@ -150,6 +152,7 @@ class AgentParts final : public store::BlobListener,
   std::unique_ptr<LocalApi> local_;
   std::unique_ptr<Mirror> mirror_;                // null: off
   std::atomic<Mirror*> told_of_pieces_{nullptr};  // the same, for any thread, once it listens
+  std::unique_ptr<bittorrent::Seeder> seeder_;  // null: not asked for
   daemon::AdminEndpoint admin_;
   TaskGroup tasks_;
   Event stop_;

@@ -1,8 +1,12 @@
 #include "agent/settings.h"
 
 #include <algorithm>
+#include <boost/asio/ip/address.hpp>
+#include <boost/system/error_code.hpp>
+#include <span>
 
 #include "agent/origin/allow_list.h"
+#include "core/content/torrent.h"
 #include "core/http/identity.h"
 #include "core/http/url.h"
 
@@ -30,6 +34,22 @@ std::optional<std::string> broken_tracker(const Settings& s) {
   bool https = url->scheme == http::Url::Scheme::kHttps;
   if (https && s.insecure) return "tracker is https, which needs tls-cert, tls-key and tls-ca";
   if (!https && !s.insecure) return "tracker is http, which needs insecure; write https://";
+  return std::nullopt;
+}
+
+std::optional<std::string> broken_bittorrent(const Settings& s) {
+  if (!s.bt_listen) {
+    if (s.bt_announce.empty()) return std::nullopt;
+    return "bt-announce belongs to bt-listen: give both";
+  }
+  if (s.bt_announce.empty()) {
+    return "bt-listen needs bt-announce: the URL of /announce at the tracker's own bt-listen";
+  }
+  boost::system::error_code error;
+  boost::asio::ip::make_address(s.bt_listen->host, error);
+  if (error) return "bt-listen: write an IP address and a port";
+  Result<std::vector<std::string>> url = content::announce_urls(std::span(&s.bt_announce, 1));
+  if (!url) return "bt-announce: " + url.error().message();
   return std::nullopt;
 }
 
@@ -134,11 +154,24 @@ void declare(daemon::Settings& table, Settings& v) {
                              .min = "1",
                              .max = "4096"});
   table.add(v.upload_limit, {.name = "upload-limit",
-                             .doc = "Most bytes per second sent to other agents.",
+                             .doc = "Most bytes per second sent to other agents and to "
+                                    "BitTorrent clients together; these come last.",
                              .example = "10Gbit/s"});
   table.add(v.download_limit, {.name = "download-limit",
                                .doc = "Most bytes per second received from agents and origins.",
                                .example = "10Gbit/s"});
+
+  table.section("BitTorrent");
+  table.add(v.bt_listen,
+            {.name = "bt-listen",
+             .doc = "Address and port where BitTorrent clients get the published models that are "
+                    "whole here: plain, for everybody who reaches it and knows an info-hash; off "
+                    "if not set.",
+             .example = "0.0.0.0:6881"});
+  table.add(v.bt_announce, {.name = "bt-announce",
+                            .doc = "Where they find this node: URL of /announce at the tracker's "
+                                   "own bt-listen.",
+                            .example = "http://shoal-tracker.shoal.svc:6881/announce"});
 
   table.section("Origins");
   table.add(v.origin_allow, {.name = "origin-allow",
@@ -236,6 +269,7 @@ void declare(daemon::Settings& table, Settings& v) {
   table.rule([&v] { return broken_tls(v); });
   table.rule([&v] { return broken_tracker(v); });
   table.rule([&v] { return broken_topology(v); });
+  table.rule([&v] { return broken_bittorrent(v); });
   table.rule([&v]() -> std::optional<std::string> {
     if (http::valid_node_id(v.node_id)) return std::nullopt;
     return "node-id: 1 to 128 of letters, digits, '.', '_' and '-', not starting with '.' or '-'";

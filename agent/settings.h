@@ -36,6 +36,9 @@ struct Settings {
   Rate upload_limit;
   Rate download_limit;
 
+  std::optional<daemon::Address> bt_listen;
+  std::string bt_announce;
+
   std::vector<std::string> origin_allow;
   std::uint64_t origin_threads = 16;
   Rate origin_limit;

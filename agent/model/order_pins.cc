@@ -73,16 +73,10 @@ Task<Status> OrderPins::removed(std::vector<content::Digest> manifests) {
 
 Task<Status> OrderPins::reconcile() {
   std::vector<content::Digest> manifests = pinned();
-  std::set<content::Digest> named;
-  std::string after;
-  while (!manifests.empty()) {
-    auto page = co_await catalogue_.references(after, Deadline::after(kCallTimeout));
-    if (!page) co_return fail(page.error());
-    for (const api::ReferenceRecord& record : page->references) named.insert(record.manifest);
-    if (page->next.empty()) break;
-    after = page->next;
-  }
-  std::erase_if(manifests, [&](const auto& manifest) { return named.contains(manifest); });
+  if (manifests.empty()) co_return Status{};
+  auto named = co_await catalogue_.named_manifests(kCallTimeout);
+  if (!named) co_return fail(named.error());
+  std::erase_if(manifests, [&](const auto& manifest) { return named->contains(manifest); });
   co_return co_await removed(std::move(manifests));
 }
 

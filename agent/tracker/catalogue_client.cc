@@ -131,6 +131,19 @@ Task<Result<api::ReferenceList>> CatalogueClient::references(std::string after, 
   co_return decode_answer<api::ReferenceList>(answer);
 }
 
+Task<Result<std::set<content::Digest>>> CatalogueClient::named_manifests(
+    std::chrono::milliseconds page_timeout) {
+  std::set<content::Digest> named;
+  std::string after;
+  do {
+    auto page = co_await references(after, Deadline::after(page_timeout));
+    if (!page) co_return fail(page.error());
+    for (const api::ReferenceRecord& record : page->references) named.insert(record.manifest);
+    after = page->next;
+  } while (!after.empty());
+  co_return named;
+}
+
 Task<Result<std::vector<api::Statement>>> CatalogueClient::statements(content::Digest blob,
                                                                       Deadline deadline) {
   auto answer = co_await calls_.exchange(http::Request::get(paths::statements(blob)), deadline);

@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,8 @@ class CatalogueClient {
 
   // A page of all references after `after` (empty: from the start).
   Task<Result<api::ReferenceList>> references(std::string after, Deadline deadline);
+  // All manifests that references name. `page_timeout` is for each page of them.
+  Task<Result<std::set<content::Digest>>> named_manifests(std::chrono::milliseconds page_timeout);
   // Empty when none is known.
   Task<Result<std::vector<api::Statement>>> statements(content::Digest blob, Deadline deadline);
 
