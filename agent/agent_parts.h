@@ -152,7 +152,7 @@ class AgentParts final : public store::BlobListener,
   std::unique_ptr<LocalApi> local_;
   std::unique_ptr<Mirror> mirror_;                // null: off
   std::atomic<Mirror*> told_of_pieces_{nullptr};  // the same, for any thread, once it listens
-  std::unique_ptr<bittorrent::Seeder> seeder_;  // null: not asked for
+  std::unique_ptr<bittorrent::Seeder> seeder_;    // null: not asked for
   daemon::AdminEndpoint admin_;
   TaskGroup tasks_;
   Event stop_;
