@@ -10,7 +10,7 @@ namespace shoal::swarm {
 Downloads::Impl::Impl(Options options, std::uint64_t seed)
     : options_(options),
       random_(seed),
-      origin_(options.origin_queue_target, options.origin_pipeline * options.max_request),
+      origin_(options.queue_target, options.origin_pipeline * options.max_request),
       limit_(options.download_limit) {}
 
 // --- Output --------------------------------------------------------------------------------------

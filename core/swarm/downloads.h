@@ -178,9 +178,7 @@ class Downloads {
     std::size_t pipeline = 4;               // bulk requests per peer
     std::size_t origin_pipeline = 4;        // bulk requests to origins
     std::size_t urgent_per_source = 4;
-    Duration queue_target = std::chrono::milliseconds(200);  // how long a peer's queue may take
-    // An origin's: a request costs it more than a peer, and often its owner money.
-    Duration origin_queue_target = std::chrono::milliseconds(800);
+    Duration queue_target = std::chrono::milliseconds(200);  // how long a source's queue may take
     Duration request_stall = std::chrono::seconds(3);  // no byte of a request: give it to others
     Duration blob_stall = std::chrono::seconds(10);    // no verified byte of a blob
     Duration rank_step = std::chrono::seconds(2);      // without a tracker, DESIGN 5

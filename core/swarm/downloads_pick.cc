@@ -12,6 +12,8 @@ namespace {
 constexpr std::size_t kSample = 8;
 // At most this many requests per second are worth their cost; see crumb().
 constexpr double kRequestSeconds = 0.008;
+// A request costs an origin more than a peer, and often its owner money.
+constexpr std::uint64_t kLeastOfOrigin = kMiB;
 // Long requests are better, up to this time at the present rate.
 constexpr double kLongRequestSeconds = 0.012;
 // With less than this in flight, at the present rate, a download starves.
@@ -332,8 +334,8 @@ bool Downloads::Impl::fill_origin() {
                       ~blob.busy.mask(blob.layout, from.run);
         }
         if (from.mask == 0) break;
-        std::uint64_t bytes = std::clamp<std::uint64_t>(
-            origin_.request_bytes(), 4 * content::kMinPieceLength, options_.max_request);
+        std::uint64_t bytes = std::clamp<std::uint64_t>(origin_.request_bytes(), kLeastOfOrigin,
+                                                        options_.max_request);
         content::PieceRange pieces = shape(from, cls, nullptr, bytes);
         if (!limit_.take(bulk_class(cls), blob.layout.range_of(pieces).length, now_)) {
           limited_ = true;
