@@ -15,6 +15,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
 _PORTS = (10240, 32768)  # below the kernel's range for outgoing connections
+_given = set()  # whose users may not have started yet
 
 
 def _die_with_parent():
@@ -53,18 +54,20 @@ def rss_anon(pid):
 
 
 def free_ports(count=1, host="127.0.0.1"):
-    """TCP ports that nobody listens on, all different, and none that the kernel gives to an outgoing
-    connection before their user has started."""
+    """TCP ports that nobody listens on, none of them given before, and none that the kernel gives to an
+    outgoing connection before their user has started."""
     ports = []
-    candidates = random.sample(range(*_PORTS), _PORTS[1] - _PORTS[0])
-    while len(ports) < count:
+    left = [port for port in range(*_PORTS) if port not in _given]
+    for port in random.sample(left, len(left)):
+        if len(ports) == count:
+            break
         with socket.socket() as s:
             try:
-                s.bind((host, candidates[len(ports)]))
+                s.bind((host, port))
             except OSError:
-                del candidates[len(ports)]
-            else:
-                ports.append(candidates[len(ports)])
+                continue
+        ports.append(port)
+    _given.update(ports)
     return ports
 
 

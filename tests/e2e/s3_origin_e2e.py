@@ -6,8 +6,8 @@ import re
 import unittest
 from unittest import mock
 
-from benchlib.swift import ACCESS_KEY, SECRET_KEY, S3Server
 from e2e_case import FleetCase, free_ports
+from benchlib.swift import ACCESS_KEY, SECRET_KEY, S3Server
 
 _SIZES = {"config.json": 300, "model.safetensors": 7_000_000, "sub/with spaces+plus.bin": 90_000}
 _SOURCE = "s3://models/org/model"
