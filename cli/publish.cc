@@ -294,7 +294,8 @@ class Publish final : public Verb {
     table.usage_example(
         "shoal publish hf://org/llama-8b@main --as llama/8b:v1 --exclude 'original/*'",
         "Lets the agent read a repository of the Hugging Face Hub, pinned to the "
-        "commit that the branch is at. Also s3://, oci://, http:// and dir:.");
+        "commit that the branch is at; nodes can prefetch it while it is being read. Also s3://, "
+        "oci://, http:// and dir:.");
   }
 
   int run(Session& session) override {

@@ -161,6 +161,7 @@ class ProcessTest(unittest.TestCase):
     def test_free_ports_differ(self):
         ports = benchlib.free_ports(20)
         self.assertEqual(len(set(ports)), 20)
+        self.assertFalse(set(ports) & set(benchlib.free_ports(2_000)), "given before")
 
     def test_nginx_serves_and_counts(self):
         root = os.path.join(self.folder.name, "www")
