@@ -1,16 +1,18 @@
 """An HTTP server on loopback whose answers a test gives."""
 
 import http.server
+import ssl
 import threading
 
 
 class LoopbackServer:
     """Calls get(request) and post(request), each connection on a thread of its own. Ends with its ExitStack.
 
-    request is the BaseHTTPRequestHandler, with one method more: reply().
+    request is the BaseHTTPRequestHandler, with one method more: reply(). certificate: (certificate file, key
+    file) for TLS.
     """
 
-    def __init__(self, get, post=None):
+    def __init__(self, get, post=None, certificate=None):
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
@@ -31,6 +33,10 @@ class LoopbackServer:
         if post is not None:
             Handler.do_POST = lambda request: post(request)
         self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
         self._http.daemon_threads = True
         self._http.block_on_close = False  # a connection may be kept open by who made it
         self.port = self._http.server_address[1]

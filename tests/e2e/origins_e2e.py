@@ -5,7 +5,8 @@ import os
 import time
 import unittest
 
-from e2e_case import FleetCase, descriptor_counts
+from e2e_case import Certificates, FleetCase, descriptor_counts
+from loopback_server import LoopbackServer
 from sick_origin import SickOrigin
 
 _SIZE = 6_000_000
@@ -158,6 +159,46 @@ class OriginTest(FleetCase):
         self.wait_until_told("hash")
         self.origin.replace(_PATH, self.data, change=0)
         self.wait_until_whole(60)
+
+
+
+class RedirectTest(FleetCase):
+    """Where an origin sends its readers instead, and where they do not go."""
+
+    def setUp(self):
+        super().setUp()
+        self.origin = self.stack.enter_context(SickOrigin({_PATH: os.urandom(300_000)}))
+        self.pki = Certificates(self.work / "pki")
+        self.pki.issue("tracker")
+        self.location = ""
+        self.front = self.stack.enter_context(LoopbackServer(
+            lambda request: request.reply(302, {"Location": self.location}),
+            certificate=(self.pki.directory / "tracker.crt", self.pki.directory / "tracker.key")))
+        self.one = self.fleet(1, "--origin-allow", "127.0.0.1", "--origin-ca",
+                              self.pki.directory / "ca.crt")["n1"]
+
+    def refused(self):
+        done = self.one.run("publish", f"https://127.0.0.1:{self.front.port}/w.bin", "--as", "m/r:1",
+                            check=False)
+        self.assertNotEqual(done.returncode, 0)
+        return done.stderr
+
+    def test_from_tls_to_plain_text(self):
+        self.location = f"{self.origin.url}{_PATH}"
+        self.assertIn("redirects from https to", self.refused())
+        self.assertFalse(self.origin.requests)
+
+    def test_to_a_file_of_the_node(self):
+        self.location = "file:///etc/passwd"
+        self.assertIn("file:///etc/passwd", self.refused())
+
+    def test_to_the_metadata_service(self):
+        self.location = "https://169.254.169.254/latest/meta-data/"
+        self.assertIn("add '169.254.169.254' to origin-allow", self.refused())
+
+    def test_to_a_host_that_is_not_listed(self):
+        self.location = "https://elsewhere.example/w.bin"
+        self.assertIn("elsewhere.example", self.refused())
 
 
 if __name__ == "__main__":
