@@ -23,6 +23,7 @@ constexpr std::size_t kIngestThreads = 4;
 constexpr std::chrono::seconds kMaintainEvery{2};
 constexpr milliseconds kMeasureEvery{1000};
 constexpr std::chrono::hours kUnsettledKept{1};
+constexpr unsigned kRoundsPerSweep = 30;
 constexpr std::uint64_t kRecheckStep = 32 * kMiB;
 constexpr milliseconds kNamesTimeout{15'000};
 
@@ -371,6 +372,7 @@ Task<void> AgentParts::maintain() {
       metrics::gauge("shoal_agent_store_free_bytes", "Bytes free on the store's file system.");
   metrics::Gauge& expiry = metrics::gauge("shoal_agent_certificate_expiry_timestamp_seconds",
                                           "When this node's certificate ends.");
+  unsigned rounds = 0;
   while (co_await sleep_until(Deadline::after(kMaintainEvery), &stop_)) {
     auto work = [this] {
       sources_->tidy();
@@ -382,7 +384,7 @@ Task<void> AgentParts::maintain() {
         log::error("the disk did not keep a blob", {{"digest", digest.str()}, {"err", error}});
       }
     }
-    co_await drop_forgotten();
+    if (++rounds % kRoundsPerSweep == 0) co_await drop_forgotten();
     store::SpaceReport space = store_->space();
     used.set(static_cast<double>(space.use.used));
     free_bytes.set(static_cast<double>(space.use.fs_free));

@@ -135,7 +135,7 @@ Task<Status> Publications::finish(Publication* publication) {
   co_return Status{};
 }
 
-Task<void> Publications::clean_up(Publication* publication, const Error& why) {
+Task<void> Publications::clean_up(Publication* publication, Error why) {
   // What is here of it is good for the next try after a restart.
   if (stop_.is_set()) co_return;
   if (publication->announced) {

@@ -119,7 +119,7 @@ class Publications : OneThreadOnly {
   Task<Status> settle(Publication* publication, Part* part, content::Digest digest);
   Task<Status> audit(Publication* publication, Part* part);
   Task<Status> finish(Publication* publication);
-  Task<void> clean_up(Publication* publication, const Error& why);
+  Task<void> clean_up(Publication* publication, Error why);
   Task<void> tick();
   std::vector<BlobOrigins> origins(const Publication& publication, bool settled) const;
   Result<content::PieceTable> stored_table(const content::Digest& digest) const;
