@@ -86,8 +86,8 @@ class OperateTest : public ::testing::Test {
   std::function<void()> on_poll_;
   std::function<std::optional<FakeAnswer>(FakeRequest&)> custom_;
   std::vector<std::string> bodies_;
+  CommandRun command_;  // outlives the server, whose thread presses its Ctrl-C
   FakeAgent server_{[this](FakeRequest& request) { return handle(request); }};
-  CommandRun command_;
 };
 
 TEST_F(OperateTest, PrefetchOrdersAndReturns) {

@@ -145,8 +145,8 @@ class PublishTest : public ::testing::Test {
 
   TempDir dir_;
   IngestingAgent agent_;
+  CommandRun command_;  // outlives the server, whose thread presses its Ctrl-C
   FakeAgent server_{[this](FakeRequest& request) { return agent_.handle(request); }};
-  CommandRun command_;
 };
 
 TEST_F(PublishTest, GivesTheAgentEveryFileAndTheManifestOfThem) {

@@ -91,8 +91,8 @@ class PullTest : public ::testing::Test {
   std::function<void()> on_poll_;
   UniqueFd data_;
   UniqueFd ready_;
+  CommandRun command_;  // outlives the server, whose thread presses its Ctrl-C
   FakeAgent server_{[this](FakeRequest& request) { return handle(request); }};
-  CommandRun command_;
 };
 
 TEST_F(PullTest, WritesTheFilesOfTheModel) {

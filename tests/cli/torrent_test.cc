@@ -100,8 +100,8 @@ class TorrentTest : public ::testing::Test {
   std::map<std::string, content::PieceTable> tables_;  // by the target that asks for it
   content::ModelDocuments model_;
   std::function<std::optional<FakeAnswer>(FakeRequest&)> custom_;
+  CommandRun command_;  // outlives the server, whose thread presses its Ctrl-C
   FakeAgent server_{[this](FakeRequest& request) { return handle(request); }};
-  CommandRun command_;
 };
 
 TEST_F(TorrentTest, WritesTheTorrentAndSaysItsHashAndLink) {
