@@ -5,9 +5,8 @@
 #include <span>
 #include <utility>
 
+#include "agent/lane/peer_client.h"
 #include "core/base/random.h"
-#include "core/http/client.h"
-#include "core/http/message.h"
 
 namespace shoal::agent {
 namespace {
@@ -68,16 +67,10 @@ Task<Result<content::PieceTable>> TableFinder::table(content::Digest blob, std::
 
 Task<Result<content::PieceTable>> TableFinder::ask_peer(PeerAddress peer, content::Digest blob,
                                                         Deadline deadline) {
-  http::Client::Options options;
-  options.server.scheme = options_.tls ? http::Url::Scheme::kHttps : http::Url::Scheme::kHttp;
-  options.server.endpoint.tcp = peer.lane;
-  options.server.target = "/";
-  options.tls = options_.tls;
-  options.expected = http::ExpectedPeer::node_id(peer.node);
-  options.limits.max_body = content::kMaxPieceTableSize;
-  http::Client client(executor_, std::move(options));
-  http::Request request = http::Request::get("/v1/blobs/" + blob.str() + "/table");
-  if (!options_.tls) request.headers.add(std::string(http::kNodeHeader), options_.node);
+  http::Client client(executor_,
+                      peer_client_options(peer, options_.tls, content::kMaxPieceTableSize));
+  http::Request request =
+      peer_get("/v1/blobs/" + blob.str() + "/table", options_.node, options_.tls == nullptr);
   auto answer = co_await client.request(std::move(request), deadline);
   if (!answer) co_return fail(answer.error());
   co_return content::PieceTable::parse(std::as_bytes(std::span(answer->body)));

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "agent/lane/peer_client.h"
 #include "agent/swarm/fetcher.h"
 #include "core/base/log.h"
 #include "core/base/metrics.h"
@@ -49,21 +50,14 @@ Task<Result<std::string>> Fetcher::ask_hashes(swarm::PeerId id, content::Digest 
   }
   Peer& peer = *peers_[id.value()];
   if (!peer.hashes) {
-    http::Client::Options options;
-    options.server.scheme = options_.tls ? http::Url::Scheme::kHttps : http::Url::Scheme::kHttp;
-    options.server.endpoint.tcp = peer.address.lane;
-    options.server.target = "/";
-    options.tls = options_.tls;
-    options.expected = http::ExpectedPeer::node_id(peer.address.node);
-    options.limits.max_body = kMaxClaimsBody;
+    http::Client::Options options = peer_client_options(peer.address, options_.tls, kMaxClaimsBody);
     options.max_connections = kHashConnections;
     peer.hashes = std::make_shared<http::Client>(executor_, std::move(options));
   }
   std::shared_ptr<http::Client> client = peer.hashes;  // the peer may be dropped meanwhile
-  http::Request request = http::Request::get("/v1/blobs/" + blob.str() + "/hashes");
-  request.query["first"] = std::to_string(pieces.first.value());
-  request.query["count"] = std::to_string(pieces.count);
-  if (!options_.tls) request.headers.add(std::string(http::kNodeHeader), options_.node);
+  http::Request request = peer_get(
+      "/v1/blobs/" + blob.str() + "/hashes", options_.node, options_.tls == nullptr,
+      {{"first", std::to_string(pieces.first.value())}, {"count", std::to_string(pieces.count)}});
   auto answer = co_await client->request(std::move(request), Deadline::after(kHashTimeout));
   if (!answer) co_return fail(answer.error());
   co_return std::move(answer->body);

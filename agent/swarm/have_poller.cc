@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <span>
 
+#include "agent/lane/peer_client.h"
 #include "core/async/retry.h"
 #include "core/base/random.h"
 #include "core/http/client.h"
@@ -38,13 +39,8 @@ HavePoller::HavePoller(Executor executor, Options options, Listener& listener)
 HavePoller::~HavePoller() = default;
 
 std::unique_ptr<http::Client> HavePoller::make_client() const {
-  http::Client::Options options;
-  options.server.scheme = options_.tls ? http::Url::Scheme::kHttps : http::Url::Scheme::kHttp;
-  options.server.endpoint.tcp = options_.peer.lane;
-  options.server.target = "/";
-  options.tls = options_.tls;
-  options.expected = http::ExpectedPeer::node_id(options_.peer.node);
-  options.limits.max_body = swarm::kMaxHaveMessage;
+  http::Client::Options options =
+      peer_client_options(options_.peer, options_.tls, swarm::kMaxHaveMessage);
   options.max_connections = 1;
   options.connect_timeout = kConnectTimeout;
   return std::make_unique<http::Client>(executor_, std::move(options));
@@ -121,11 +117,10 @@ Task<Status> HavePoller::poll() {
   }
   // The first poll asks without waiting: it also shows that the peer is there.
   milliseconds wait = up_ ? kWait : milliseconds(0);
-  http::Request request =
-      http::Request::get("/v1/have", {{"wait", std::to_string(wait.count())},
-                                      {"gather", std::to_string(listener_.gather().count())},
-                                      {"blobs", std::move(blobs)}});
-  if (!options_.tls) request.headers.add(std::string(http::kNodeHeader), options_.node);
+  http::Request request = peer_get("/v1/have", options_.node, options_.tls == nullptr,
+                                   {{"wait", std::to_string(wait.count())},
+                                    {"gather", std::to_string(listener_.gather().count())},
+                                    {"blobs", std::move(blobs)}});
   auto answer =
       co_await client_->request(std::move(request), Deadline::after(wait + kAnswerMargin));
   if (!answer) co_return fail(answer.error());
