@@ -40,7 +40,9 @@ class List final : public Verb {
     Table table({"NAME", ">FILES", ">SIZE", "UPDATED", "MANIFEST"});
     nlohmann::json list = nlohmann::json::array();
     for (const api::ReferenceRecord& record : *records) {
-      Result<api::Resolved> resolved = (*tracker)->resolve(record.reference);
+      // By digest: the name may be that of another model just now, which is still being published.
+      const std::string name = record.reference.substr(0, record.reference.rfind(':'));
+      Result<api::Resolved> resolved = (*tracker)->resolve(name + "@" + record.manifest.str());
       if (!resolved) {
         // Removed since the list was made.
         if (resolved.error().code() == Errc::kNotFound) continue;
@@ -56,9 +58,26 @@ class List final : public Verb {
                       {"created_unix_ms", record.created_unix_ms},
                       {"updated_unix_ms", record.updated_unix_ms}});
     }
+    Result<std::vector<api::IngestStatus>> ingests = (*tracker)->ingests();
+    if (!ingests) return session.fail_with(ingests.error());
+    std::erase_if(*ingests, [](const api::IngestStatus& ingest) {
+      return ingest.state != api::IngestState::kRunning;
+    });
+    nlohmann::json publishing = nlohmann::json::array();
     if (!table.empty()) session.out().print(table);
-    if (table.empty()) session.out().remark("nothing is published yet: see `shoal publish --help`");
-    session.out().result({{"references", std::move(list)}}, true);
+    for (const api::IngestStatus& ingest : *ingests) {
+      session.out().remark(printable(ingest.reference) + " is being published by node " +
+                           printable(ingest.node) + ", begun " + age(ingest.created_unix_ms) +
+                           ": it can be prefetched");
+      publishing.push_back({{"reference", ingest.reference},
+                            {"node", ingest.node},
+                            {"created_unix_ms", ingest.created_unix_ms}});
+    }
+    if (table.empty() && ingests->empty()) {
+      session.out().remark("nothing is published yet: see `shoal publish --help`");
+    }
+    session.out().result({{"references", std::move(list)}, {"publishing", std::move(publishing)}},
+                         true);
     return kExitOk;
   }
 

@@ -161,6 +161,12 @@ Result<std::vector<api::ReferenceRecord>> TrackerApi::references() {
   return fail(Errc::kCorrupt, "the tracker's list of references has no end");
 }
 
+Result<std::vector<api::IngestStatus>> TrackerApi::ingests() {
+  Result<api::IngestList> list = ask<api::IngestList>({.path = std::string(api::paths::kIngests)});
+  if (!list) return fail(list.error());
+  return std::move(list->ingests);
+}
+
 Result<api::Resolved> TrackerApi::resolve(std::string_view reference) {
   return ask<api::Resolved>(
       {.path = std::string(api::paths::kResolve), .query = api::paths::reference_query(reference)});

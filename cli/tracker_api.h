@@ -10,6 +10,7 @@
 
 #include "core/agent_client/client.h"
 #include "core/api/catalogue.h"
+#include "core/api/ingest.h"
 #include "core/api/operate.h"
 #include "core/base/result.h"
 #include "core/content/digest.h"
@@ -53,6 +54,8 @@ class TrackerApi {
   Result<api::NodeList> nodes();
   // All of them, in order; follows the pages.
   Result<std::vector<api::ReferenceRecord>> references();
+  // Publications that run and those that ended lately, newest first.
+  Result<std::vector<api::IngestStatus>> ingests();
   Result<api::Resolved> resolve(std::string_view reference);
   // The manifest's bytes. Errors beside those: corrupt when they have another digest.
   Result<std::string> manifest(const content::Digest& digest);

@@ -140,6 +140,8 @@ Task<void> Publications::run(std::shared_ptr<Publication> publication) {
   PublicationView& view = publication->view;
   if (done) {
     view.state = PublicationView::State::kComplete;
+    view.bytes_done = view.bytes_total;
+    for (PublicationView::File& file : view.files) file.bytes_done = file.size;
   } else {
     co_await clean_up(publication.get(), done.error());
     const bool cancelled = done.error().code() == Errc::kCancelled;

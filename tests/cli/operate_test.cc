@@ -175,7 +175,19 @@ TEST_F(OperateTest, ListsNamesOverAllPages) {
       if (first) list.next = "a:1";
       return FakeAnswer{.body = api::encode(list)};
     }
+    if (request.target == "/v1/tracker/ingests") {
+      api::IngestList list;
+      for (auto state : {api::IngestState::kRunning, api::IngestState::kFailed}) {
+        api::IngestStatus& ingest = list.ingests.emplace_back();
+        ingest.reference = state == api::IngestState::kRunning ? "new:1" : "failed:1";
+        ingest.node = "n7";
+        ingest.state = state;
+        if (state == api::IngestState::kFailed) ingest.error = Error(Errc::kDenied, "no");
+      }
+      return FakeAnswer{.body = api::encode(list)};
+    }
     if (request.target.starts_with("/v1/tracker/resolve?")) {
+      EXPECT_THAT(request.target, HasSubstr("sha256")) << "what the name is of, not what comes";
       api::Resolved resolved;
       resolved.reference = "x";
       resolved.manifest = *content::Digest::parse(kDigest);
@@ -188,7 +200,11 @@ TEST_F(OperateTest, ListsNamesOverAllPages) {
   Ran ran = run({"ls"});
   ASSERT_EQ(ran.code, kExitOk) << ran.err;
   EXPECT_THAT(ran.out, AllOf(HasSubstr("a:1"), HasSubstr("b:1"), HasSubstr("2.0 KiB")));
-  EXPECT_EQ(run({"ls", "--json"}).json()["references"].size(), 2u);
+  EXPECT_THAT(ran.out + ran.err,
+              AllOf(HasSubstr("new:1 is being published by node n7"), Not(HasSubstr("failed:1"))));
+  const auto json = run({"ls", "--json"}).json();
+  EXPECT_EQ(json["references"].size(), 2u);
+  EXPECT_EQ(json["publishing"].size(), 1u);
 }
 
 TEST_F(OperateTest, ListsTheStore) {
