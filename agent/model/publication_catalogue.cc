@@ -153,7 +153,8 @@ Task<void> Publications::clean_up(Publication* publication, Error why) {
     const bool brought = part->blob || part->how == "copy";
     part->keep.reset();
     part->blob.reset();
-    if (!brought || part->size == 0 || parts_.wanted_elsewhere(name)) continue;
+    const bool needed = parts_.wanted_elsewhere(name) || wanted(name, publication);
+    if (!brought || part->size == 0 || needed) continue;
     if (part->digest) {
       parts_.settler.retire(name, *part->digest);
       parts_.unwanted(*part->digest);

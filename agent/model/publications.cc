@@ -203,10 +203,12 @@ void Publications::blob_arrived(const content::Digest& blob) {
   }
 }
 
-bool Publications::wants(const content::Digest& blob) const {
+bool Publications::wants(const content::Digest& blob) const { return wanted(blob, nullptr); }
+
+bool Publications::wanted(const content::Digest& blob, const Publication* except) const {
   return std::any_of(publications_.begin(), publications_.end(), [&](const auto& entry) {
     auto it = entry.second->parts.find(blob);
-    return it != entry.second->parts.end() && it->second->blob != nullptr;
+    return entry.second.get() != except && it != entry.second->parts.end() && !it->second->digest;
   });
 }
 

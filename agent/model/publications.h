@@ -124,6 +124,8 @@ class Publications : OneThreadOnly {
   std::vector<BlobOrigins> origins(const Publication& publication, bool settled) const;
   Result<content::PieceTable> stored_table(const content::Digest& digest) const;
   bool ending(const Publication& publication) const;
+  // Whether one of them, but for that, has yet to bring the blob.
+  bool wanted(const content::Digest& blob, const Publication* except) const;
 
   const Executor executor_;
   const std::string node_;

@@ -35,7 +35,10 @@ Task<Result<std::shared_ptr<store::Blob>>> Settler::settle(content::Digest name,
   for (int tries = 0; tries < kTries && !stop_.is_set(); ++tries) {
     auto work = [this, name, table] { return store_.settle(name, table); };
     settled = co_await pool_.run(work);
-    if (settled || settled.error().code() != Errc::kConflict) break;
+    if (settled) break;
+    // Another was faster: it is found by its digest then.
+    const bool overtaken = settled.error().code() == Errc::kNotFound && tries == 0;
+    if (settled.error().code() != Errc::kConflict && !overtaken) break;
     (void)co_await sleep_until(Deadline::after(kPause), &stop_);
   }
   if (!settled) co_return settled;

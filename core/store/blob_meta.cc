@@ -1,6 +1,8 @@
 #include "core/store/blob_meta.h"
 
 #include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <type_traits>
 
 #include "core/content/layout.h"
 
@@ -13,6 +15,15 @@ constexpr int kFormat = 1;  // docs/formats/store.md, "meta.json"
 
 Error bad(const std::string& what) { return Error(Errc::kCorrupt, "meta.json: " + what); }
 
+// Without this the library makes whole numbers of fractions, whatever their size.
+template <typename T>
+T whole_number(const json& object, const char* name) {
+  const json& value = object.at(name);
+  const bool fits = std::is_signed_v<T> ? value.is_number_integer() : value.is_number_unsigned();
+  if (!fits) throw std::invalid_argument(std::string(name) + " is not a whole number");
+  return value.get<T>();
+}
+
 // json::at() throws with the field's name, from_json with the type: one place turns both into
 // Error.
 BlobMeta parse(const json& root) {
@@ -20,7 +31,7 @@ BlobMeta parse(const json& root) {
   auto digest = content::Digest::parse_name(root.at("digest").get<std::string>());
   if (!digest) throw std::invalid_argument(digest.error().message());
   meta.digest = *digest;
-  meta.size = root.at("size").get<std::uint64_t>();
+  meta.size = whole_number<std::uint64_t>(root, "size");
   meta.settled = root.value("settled", true);
   if (meta.settled && digest->is_ingest()) throw std::invalid_argument("settled without a digest");
   const auto reservation = root.at("reservation").get<std::string>();
@@ -33,9 +44,9 @@ BlobMeta parse(const json& root) {
   if (auto found = root.find("in_place"); found != root.end()) {
     InPlaceSource source;
     source.path = found->at("path").get<std::string>();
-    source.size = found->at("size").get<std::uint64_t>();
-    source.mtime_ns = found->at("mtime_ns").get<std::int64_t>();
-    source.inode = found->at("inode").get<std::uint64_t>();
+    source.size = whole_number<std::uint64_t>(*found, "size");
+    source.mtime_ns = whole_number<std::int64_t>(*found, "mtime_ns");
+    source.inode = whole_number<std::uint64_t>(*found, "inode");
     meta.in_place = std::move(source);
   }
   return meta;
@@ -76,7 +87,7 @@ Result<BlobMeta> decode_meta(std::string_view text) {
   try {
     const json root = json::parse(text);
     if (!root.is_object()) return fail(bad("not an object"));
-    if (root.at("format").get<int>() != kFormat) return fail(bad("unknown format"));
+    if (whole_number<std::int64_t>(root, "format") != kFormat) return fail(bad("unknown format"));
     BlobMeta meta = parse(root);
     SHOAL_TRY(content::BlobLayout::of_size(meta.size));
     return meta;

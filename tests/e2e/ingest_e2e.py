@@ -190,6 +190,19 @@ class IngestTest(FleetCase):
         self.assertNotEqual(told.returncode, 0)
         self.assertIn("m/i:6", told.stderr)
 
+    def test_two_publications_of_the_same_files_share_them_and_one_may_be_cancelled(self):
+        self.start(2)
+        first = self.under_way("m/i:11", others=("n2",))
+        second = self.publish("m/j:1")
+        self.wait_until_known("m/j:1")
+        first.send_signal(signal.SIGINT)
+        self.assertEqual(self.finish(first)[0], 130)
+        self.origin.bytes_per_s = None
+        self.published(second)
+        self.nodes["n2"].run("prefetch", "m/j:1", "--wait", "--timeout", "60s")
+        for node in self.nodes.agents.values():
+            self.assert_whole(node, "m/j:1", self.dir)
+
     def test_a_file_that_changes_meanwhile_is_not_published(self):
         self.start(2)
         publishing = self.under_way("m/i:7", others=("n2",))

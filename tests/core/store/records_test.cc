@@ -67,6 +67,16 @@ TEST(BlobMeta, ReadsWhatItWrites) {
   EXPECT_EQ(*decode_meta(*encode_meta(plain)), plain);
 }
 
+TEST(BlobMeta, SaysOfAnUnsettledBlobThatItIs) {
+  BlobMeta meta;
+  meta.digest = content::ingest_name("u", "v", 7);
+  meta.size = 7;
+  meta.settled = false;
+  EXPECT_EQ(*decode_meta(*encode_meta(meta)), meta);
+  meta.settled = true;
+  EXPECT_FALSE(decode_meta(*encode_meta(meta))) << "only a digest can be settled";
+}
+
 TEST(BlobMeta, IgnoresUnknownFieldsAndMissingOptionalOnes) {
   auto meta = decode_meta(R"({"format":1,"digest":")" + kDigest.str() +
                           R"(","size":7,"reservation":"full","later":[1]})");
@@ -93,6 +103,9 @@ TEST(BlobMeta, RefusesWhatIsNotOne) {
   EXPECT_FALSE(changed("\"sparse\"", "\"holey\""));
   EXPECT_FALSE(changed("\n  \"size\": 12345", "\n  \"size\": \"12345\""));
   EXPECT_FALSE(changed("\n  \"size\": 12345", "\n  \"size\": 99999999999999999"));
+  EXPECT_FALSE(changed("\n  \"size\": 12345", "\n  \"size\": 12345.0"));
+  EXPECT_FALSE(changed("\n  \"size\": 12345", "\n  \"size\": -1"));
+  EXPECT_FALSE(changed("\"format\": 1", "\"format\": 1e27"));
   EXPECT_FALSE(changed("\"pins\": [", "\"pins\": [7, "));
   EXPECT_FALSE(decode_meta("[]"));
   EXPECT_FALSE(decode_meta(std::string(kMaxMetaSize + 1, ' ')));
